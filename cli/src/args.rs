@@ -1,0 +1,81 @@
+//! The command line. Flags are settings under another name: they win over the environment and are checked with it.
+
+use clap::{Parser, Subcommand};
+use deploymind_shared::config::{EnvSource, MapSource, Overlay, WorkerConfig};
+
+/// Turns "this commit" into "this is what users reach".
+#[derive(Debug, Parser)]
+#[command(name = "deploymind", version, about, max_term_width = 100)]
+#[command(after_help = "Settings come from the environment (DEPLOYMIND_…); docs/CONFIG.md lists them all.\n\
+                        Exit codes: 0 ended in order, 1 failed, 2 usage, 64 wrong settings, 130 second signal.")]
+pub(crate) struct Args {
+    /// Print the settings in effect, secrets redacted, and exit
+    #[arg(long, global = true)]
+    pub(crate) print_config: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the API
+    Gateway(GatewayArgs),
+    /// Take jobs of one or more environments and run them
+    Worker(WorkerArgs),
+    /// Keep the promises when something dies; run two, one leads
+    Scheduler,
+    /// Bring the database schema up to this version and exit
+    Migrate,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GatewayArgs {
+    /// Address and port of the API
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WorkerArgs {
+    /// Environment whose jobs to take; may be given several times
+    #[arg(long = "environment", value_name = "NAME")]
+    environments: Vec<String>,
+
+    /// Jobs that may run at once; at least one per environment
+    #[arg(long, value_name = "N")]
+    concurrency: Option<String>,
+}
+
+impl Args {
+    pub(crate) fn source(&self) -> Overlay<MapSource, EnvSource> {
+        let mut flags = MapSource::new();
+        match &self.command {
+            Command::Gateway(args) => {
+                if let Some(listen) = &args.listen {
+                    flags = flags.with("DEPLOYMIND_LISTEN", listen);
+                }
+            }
+            Command::Worker(args) => {
+                if !args.environments.is_empty() {
+                    flags = flags.with(WorkerConfig::ENVIRONMENTS, args.environments.join(","));
+                }
+                if let Some(concurrency) = &args.concurrency {
+                    flags = flags.with(WorkerConfig::CONCURRENCY, concurrency);
+                }
+            }
+            Command::Scheduler | Command::Migrate => {}
+        }
+        Overlay(flags, EnvSource)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# A benchmark on servers of its own. Only the result (JSON lines) goes to stdout.
+#
+#   scripts/bench.sh queue [arguments of the benchmark]...
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+. "$ROOT/scripts/servers.sh"
+cd "$ROOT"
+
+case "${1:-}" in
+    queue) bench="bench-queue" ;;
+    *) die "usage: scripts/bench.sh queue [arguments]" ;;
+esac
+shift
+
+install_requirements
+run cargo build --release --locked -p deploymind-cli >&2
+run cargo build --release --locked -p deploymind-tests --no-default-features --bin "$bench" >&2
+servers_start
+run "$CARGO_TARGET_DIR/release/$bench" "$@"

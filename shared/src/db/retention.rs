@@ -1,0 +1,65 @@
+//! Deleting what is old, in bounded batches. Only ended things are ever deleted.
+
+use std::time::Duration;
+
+use super::{Db, measured};
+use crate::error::Result;
+
+/// Rows deleted per statement: long enough to be worth a commit, short enough not to hold locks for long.
+const BATCH: i64 = 1_000;
+
+macro_rules! retain {
+    ($db:expr, $operation:ident, $age:expr, $sql:literal) => {{
+        let deleted =
+            measured!($db, $operation, |conn| sqlx::query!($sql, $age.as_secs_f64(), BATCH).execute(conn))?;
+        Ok(deleted.rows_affected())
+    }};
+}
+
+/// Ended jobs of no deployment. Those of deployments go with them.
+pub async fn retain_jobs(db: &Db, age: Duration) -> Result<u64> {
+    retain!(
+        db,
+        RetainJobs,
+        age,
+        "DELETE FROM jobs WHERE id IN (
+             SELECT id FROM jobs WHERE finished_at < now() - make_interval(secs => $1)
+             AND state <> 'quarantined' AND deployment_id IS NULL LIMIT $2)"
+    )
+}
+
+/// Ended deployments with their jobs, steps, events and logs; never one whose release the app may go back to.
+pub async fn retain_deployments(db: &Db, age: Duration) -> Result<u64> {
+    retain!(
+        db,
+        RetainDeployments,
+        age,
+        "DELETE FROM deployments WHERE id IN (
+             SELECT id FROM deployments WHERE finished_at < now() - make_interval(secs => $1)
+             AND release_id IS NULL LIMIT $2)"
+    )
+}
+
+/// Logs of ended deployments that are themselves kept.
+pub async fn retain_logs(db: &Db, age: Duration) -> Result<u64> {
+    retain!(
+        db,
+        RetainLogs,
+        age,
+        "DELETE FROM deployment_logs WHERE (deployment_id, seq) IN (
+             SELECT l.deployment_id, l.seq FROM deployments d JOIN deployment_logs l ON l.deployment_id = d.id
+             WHERE d.finished_at < now() - make_interval(secs => $1) LIMIT $2)"
+    )
+}
+
+/// Workers that ended long ago. Younger rows stay: an abandoned pop may still feed their lists.
+pub async fn retain_workers(db: &Db, age: Duration) -> Result<u64> {
+    retain!(
+        db,
+        RetainWorkers,
+        age,
+        "DELETE FROM workers WHERE id IN (
+             SELECT id FROM workers WHERE state <> 'alive'
+             AND ended_at < now() - make_interval(secs => greatest($1::float8, 172800)) LIMIT $2)"
+    )
+}

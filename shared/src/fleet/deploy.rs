@@ -1,0 +1,48 @@
+//! Deployments: accepted with their job, then put in line.
+
+use super::{Fleet, pushed_later};
+use crate::db::deployments::{self, Created, NewDeployment, Trigger};
+use crate::domain::job::{Deploy, JobKind, Priority, Rollback};
+use crate::error::{Code, Error, Result};
+use crate::ids::{AppId, DeploymentId, UserId};
+use crate::queue::{control, line};
+use crate::telemetry::TraceContext;
+
+impl Fleet {
+    /// Accepts a deployment of `app`. `Ok` means durable: it ends in a terminal status, whatever dies now.
+    pub async fn deploy(
+        &self,
+        app: AppId,
+        trigger: Trigger,
+        requested_by: Option<UserId>,
+        commit: Option<String>,
+        priority: Priority,
+    ) -> Result<Created> {
+        let (kind, locking) = match trigger {
+            Trigger::Rollback => (Rollback::KIND, Rollback::LOCKING),
+            Trigger::Manual | Trigger::Push | Trigger::Retry => (Deploy::KIND, Deploy::LOCKING),
+        };
+        let trace = TraceContext::current();
+        let new = NewDeployment { app, trigger, requested_by, commit, kind, locking, priority, trace };
+        let created = deployments::deployment_create(&self.db, &new).await?;
+        fail::fail_point!("deploy.after_commit");
+        pushed_later("deployment", self.announce(app, &created).await);
+        Ok(created)
+    }
+
+    async fn announce(&self, app: AppId, created: &Created) -> Result<()> {
+        line::withdraw(&self.queue, &created.superseded).await?;
+        if let Some((job, worker)) = created.stopping {
+            control::tell(&self.queue, worker, control::Message::Cancel(job)).await?;
+        }
+        self.advance_apps(&[app]).await
+    }
+
+    /// A new attempt at what an ended deployment was for.
+    pub async fn deployment_retry(&self, deployment: DeploymentId) -> Result<Created> {
+        let old = deployments::deployment_get(&self.db, deployment).await?.ok_or_else(|| {
+            Error::new(Code::JobUnknown, format!("deployment {deployment} is no longer in the record"))
+        })?;
+        self.deploy(old.app, Trigger::Retry, None, old.commit, Priority::High).await
+    }
+}
