@@ -74,6 +74,7 @@ CREATE TABLE IF NOT EXISTS deployments (
         'SECURITY_FAILED', 'FAILED', 'ROLLING_BACK', 'ROLLED_BACK', 'CANCELLED', 'SUPERSEDED'))
 );
 CREATE INDEX IF NOT EXISTS deployments_app_id_idx ON deployments (app_id, id DESC);
+CREATE INDEX IF NOT EXISTS deployments_requested_by_idx ON deployments (requested_by) WHERE requested_by IS NOT NULL;
 CREATE INDEX IF NOT EXISTS deployments_finished_at_idx ON deployments (finished_at) WHERE finished_at IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS releases (

@@ -24,6 +24,7 @@ postgres_bin() {
 
 missing_packages() {
     command -v cc >/dev/null || echo gcc libc6-dev
+    command -v faketime >/dev/null || echo faketime
     command -v git >/dev/null || echo git
     command -v mold >/dev/null || echo mold
     { command -v redis-server && command -v redis-cli; } >/dev/null || echo redis-server

@@ -336,8 +336,14 @@ impl NodeBuilder {
 
     /// Starts it and waits until it is ready.
     pub async fn ready(self) -> Node {
-        let node = self.spawn();
-        node.wait_ready(Duration::from_secs(20)).await;
+        let mut node = self.spawn();
+        wait_for("the node to be ready", Duration::from_secs(20), async || {
+            if let Some(exit) = node.process.exit() {
+                panic!("it ended with {exit}");
+            }
+            if node.is_ready().await { Ok(()) } else { Err("not yet".to_owned()) }
+        })
+        .await;
         node
     }
 }

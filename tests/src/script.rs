@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deploymind_shared::domain::deployment::DeploymentStatus;
-use deploymind_shared::domain::job::{Deploy, JobKind, Locking};
+use deploymind_shared::domain::job::{Deploy, JobKind, Locking, Rollback};
 use deploymind_shared::error::{Code, Error};
+use deploymind_shared::events::EventKind;
 use deploymind_shared::ids::TargetName;
 use deploymind_shared::retry::Stop;
 use deploymind_worker::{Done, Handler, JobContext};
@@ -284,7 +285,16 @@ pub fn kill_self() {
 /// Stands in for the pipeline: the statuses of a deployment, with a build that takes a while and a locked roll-out.
 pub struct DeployHandler {
     pub build: Duration,
+    pub rollout: Duration,
     pub targets: Vec<TargetName>,
+}
+
+/// Ends early when asked to stop.
+async fn last(context: &JobContext, time: Duration) -> Result<(), Stop> {
+    tokio::select! {
+        () = tokio::time::sleep(time) => Ok(()),
+        () = context.stopping().cancelled() => Err(Stop::Cancelled),
+    }
 }
 
 #[async_trait]
@@ -293,16 +303,32 @@ impl Handler for DeployHandler {
 
     async fn run(&self, _: Deploy, context: JobContext) -> Result<Done, Stop> {
         if context.job().targets.is_empty() {
+            context.tell(EventKind::DeploymentStarted, &serde_json::json!({})).await?;
             for status in [DeploymentStatus::Cloning, DeploymentStatus::Building] {
                 context.advance(status).await?;
-                tokio::select! {
-                    () = tokio::time::sleep(self.build / 2) => {}
-                    () = context.stopping().cancelled() => return Err(Stop::Cancelled),
-                }
+                last(&context, self.build / 2).await?;
             }
         }
         context.lock(&self.targets).await?;
         context.advance(DeploymentStatus::Deploying).await?;
+        last(&context, self.rollout).await?;
+        context.tell(EventKind::DeploymentCompleted, &serde_json::json!({})).await?;
+        Ok(Done { deployment: Some(DeploymentStatus::Deployed) })
+    }
+}
+
+/// Rolls an earlier release out: no build, its targets are locked from the start.
+pub struct RollbackHandler {
+    pub rollout: Duration,
+}
+
+#[async_trait]
+impl Handler for RollbackHandler {
+    type Kind = Rollback;
+
+    async fn run(&self, _: Rollback, context: JobContext) -> Result<Done, Stop> {
+        context.advance(DeploymentStatus::Deploying).await?;
+        last(&context, self.rollout).await?;
         Ok(Done { deployment: Some(DeploymentStatus::Deployed) })
     }
 }

@@ -8,6 +8,7 @@ use deploymind_shared::db::targets::target_claim;
 use deploymind_shared::db::{Db, deployments};
 use deploymind_shared::domain::deployment::DeploymentStatus;
 use deploymind_shared::error::{Code, Error};
+use deploymind_shared::events::{self, EventKind};
 use deploymind_shared::ids::{Attempt, Epoch, JobId, TargetName};
 use deploymind_shared::queue::hands;
 use deploymind_shared::retry::Stop;
@@ -69,6 +70,14 @@ impl JobContext {
     pub async fn advance(&self, to: DeploymentStatus) -> Result<(), Stop> {
         self.check()?;
         Ok(deployments::deployment_advance(self.db(), self.id(), self.attempt(), to).await?)
+    }
+
+    /// Tells whoever listens what happens to this job's deployment. Nothing, for a job without one.
+    pub async fn tell(&self, kind: EventKind, body: &serde_json::Value) -> Result<(), Stop> {
+        if let Some(deployment) = self.job.deployment {
+            events::tell(&self.worker.fleet, self.id(), self.attempt(), deployment, kind, body).await?;
+        }
+        Ok(())
     }
 
     /// Takes the locks of `targets` beside those held already: all or none. When one is held by another job, this one

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deploymind_shared::db::workers::worker_stop;
+use tokio::task::JoinHandle;
 
 use crate::lease::StopReason;
 use crate::runner::Worker;
@@ -13,15 +14,17 @@ pub(crate) const LAST_WRITES: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Waits for the process to be told to stop, then for the jobs.
-pub(crate) async fn drain(worker: Arc<Worker>, grace: Duration) {
+pub(crate) async fn drain(worker: Arc<Worker>, takers: Vec<JoinHandle<()>>, grace: Duration) {
     worker.lifecycle.token().cancelled().await;
     tracing::info!(jobs = worker.hands.len(), grace_ms = grace.as_millis() as u64, "draining");
-    wait_empty(&worker, grace).await;
-    for lease in worker.hands.all() {
-        lease.stop(StopReason::Leaving);
-    }
-    wait_empty(&worker, worker.queue_config.cancel_grace + LAST_WRITES).await;
-    if worker.hands.len() > 0 {
+    // A taker in the middle of its turn has jobs that are not in hand yet.
+    let idle = || worker.hands.len() == 0 && takers.iter().all(JoinHandle::is_finished);
+    wait_until(idle, grace).await;
+    let stopped = || {
+        worker.hands.all().iter().for_each(|lease| lease.stop(StopReason::Leaving));
+        idle()
+    };
+    if !wait_until(stopped, worker.queue_config.cancel_grace + LAST_WRITES).await {
         tracing::warn!(jobs = worker.hands.len(), "leaving jobs behind; the scheduler recovers them");
         return;
     }
@@ -31,9 +34,14 @@ pub(crate) async fn drain(worker: Arc<Worker>, grace: Duration) {
     }
 }
 
-async fn wait_empty(worker: &Worker, within: Duration) {
+/// Whether it became true in time.
+async fn wait_until(mut condition: impl FnMut() -> bool, within: Duration) -> bool {
     let started = Instant::now();
-    while worker.hands.len() > 0 && started.elapsed() < within {
+    while !condition() {
+        if started.elapsed() >= within {
+            return false;
+        }
         tokio::time::sleep(POLL).await;
     }
+    true
 }

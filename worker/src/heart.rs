@@ -11,12 +11,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deploymind_shared::db::jobs::{Requeue, job_held, job_requeue};
+use deploymind_shared::db::jobs::{Requeue, job_held, job_placements, job_requeue};
 use deploymind_shared::db::workers::worker_beat;
 use deploymind_shared::domain::job::CancelReason;
 use deploymind_shared::error::Result;
 use deploymind_shared::ids::{Attempt, JobId, TargetName};
 use deploymind_shared::queue::control::{Ear, Message, tell};
+use deploymind_shared::queue::recovery::{self, Salvage};
 use deploymind_shared::queue::{hands, line};
 use deploymind_shared::retry::STORE_BACKOFF;
 use tokio::sync::Semaphore;
@@ -128,6 +129,8 @@ async fn look(worker: &Worker, unheld: &mut HashMap<JobId, Attempt>) -> Result<(
         .hands
         .all()
         .into_iter()
+        // One on its way out is the record's business already.
+        .filter(|lease| !lease.is_leaving())
         .filter_map(|lease| lease.attempt().map(|attempt| (lease, attempt)))
         .collect();
     let held = job_held(&worker.fleet.db, worker.id).await?;
@@ -173,7 +176,7 @@ async fn give_back_unheld(
         tracing::warn!(job.id = %job, "the record says this job is ours but nothing runs it; giving it back");
         let back = Requeue::HandBack { after: Duration::ZERO };
         if job_requeue(&worker.fleet.db, job, attempt, &back).await? {
-            let placements = deploymind_shared::db::jobs::job_placements(&worker.fleet.db, &[job]).await?;
+            let placements = job_placements(&worker.fleet.db, &[job]).await?;
             line::enqueue(&worker.fleet.queue, &placements).await?;
         } else {
             still.insert(job, attempt);
@@ -187,18 +190,21 @@ async fn give_back_unheld(
 /// what Redis forgot.
 pub(crate) async fn check_list(worker: Arc<Worker>, places: Arc<Semaphore>, stop: CancellationToken) {
     let mut ticks = every(worker.queue_config.reconcile);
+    let mut crowded = Vec::new();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stop.cancelled() => return,
         }
-        if let Err(error) = compare(&worker, &places).await {
+        if let Err(error) = compare(&worker, &places, &mut crowded).await {
             tracing::warn!(error = error.chain(), "our list in redis cannot be compared");
         }
     }
 }
 
-async fn compare(worker: &Arc<Worker>, places: &Arc<Semaphore>) -> Result<()> {
+/// `crowded`: strays that found no place the last time.
+async fn compare(worker: &Arc<Worker>, places: &Arc<Semaphore>, crowded: &mut Vec<Vec<u8>>) -> Result<()> {
+    let before = std::mem::take(crowded);
     let held: Vec<JobId> = worker.hands.all().iter().map(|lease| lease.job).collect();
     let hands::Difference { mut strays, missing } =
         hands::compare(&worker.fleet.queue, worker.id, &held).await?;
@@ -218,11 +224,13 @@ async fn compare(worker: &Arc<Worker>, places: &Arc<Semaphore>) -> Result<()> {
     if strays.is_empty() || worker.lifecycle.token().is_cancelled() {
         return Ok(());
     }
-    // Without a place they wait for the next check.
     let free = places.available_permits().min(strays.len());
     let wanted = u32::try_from(free).unwrap_or(u32::MAX);
     let Ok(mut permits) = Arc::clone(places).try_acquire_many_owned(wanted) else { return Ok(()) };
-    strays.truncate(free);
+    // Only one that was there the last time too: what has just been taken is here for a moment before it is held.
+    let (again, new) = strays.split_off(free).into_iter().partition(|element| before.contains(element));
+    *crowded = new;
+    give_back(worker, again).await?;
     if strays.is_empty() {
         return Ok(());
     }
@@ -231,6 +239,19 @@ async fn compare(worker: &Arc<Worker>, places: &Arc<Semaphore>) -> Result<()> {
     let ttl = worker.queue_config.lock_ttl;
     let taken = hands::take(&worker.fleet.queue, worker.id, environment, 0, ttl, &strays).await?;
     start_all(worker, environment, taken, &mut permits).await
+}
+
+/// Strays that find no place here go back to the front of their line: a worker that is always busy never has one, and
+/// another may be idle. Those that are no waiting jobs stay; they harm nobody.
+async fn give_back(worker: &Worker, strays: Vec<Vec<u8>>) -> Result<()> {
+    let jobs: Vec<JobId> = strays.iter().filter_map(|element| hands::decode(element)).collect();
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let waiting = job_placements(&worker.fleet.db, &jobs).await?;
+    tracing::info!(jobs = waiting.len(), "giving back jobs that were moved to this worker while it is busy");
+    let back: Vec<Salvage> = waiting.into_iter().map(Salvage::Requeue).collect();
+    recovery::reap(&worker.fleet.queue, worker.id, &back).await.map(drop)
 }
 
 /// Listens for cancels, until `stop`. A subscription that went deaf is replaced; meanwhile [`watch_record`] finds the

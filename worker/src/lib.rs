@@ -32,6 +32,7 @@ use deploymind_shared::fleet::Fleet;
 use deploymind_shared::ids::WorkerId;
 use deploymind_shared::lifecycle::{ExitPolicy, Lifecycle};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 pub use context::JobContext;
 pub use probe::ProbeHandler;
@@ -98,13 +99,15 @@ pub async fn start(
     });
     let places = Arc::new(Semaphore::new(config.concurrency));
     start_hearts(&worker, &places, lifecycle, readiness);
+    let mut takers = Vec::new();
     for environment in config.environments.clone() {
         let pulse = watched(readiness, format!("pop {environment}"), worker.queue_config.block * 2);
         let taker = Taker { worker: Arc::clone(&worker), environment, places: Arc::clone(&places), pulse };
-        lifecycle.spawn("take jobs", ExitPolicy::FailProcess, taker.run());
+        takers.push(lifecycle.spawn("take jobs", ExitPolicy::FailProcess, taker.run()));
     }
     let grace = config.drain_grace + worker.queue_config.cancel_grace + drain::LAST_WRITES;
-    lifecycle.spawn("drain", ExitPolicy::FailProcess, drain::drain(Arc::clone(&worker), config.drain_grace));
+    let drain = drain::drain(Arc::clone(&worker), takers, config.drain_grace);
+    lifecycle.spawn("drain", ExitPolicy::FailProcess, drain);
     tracing::info!(
         worker.id = %id,
         environments = list(&config.environments),
@@ -118,13 +121,24 @@ fn start_hearts(worker: &Arc<Worker>, places: &Arc<Semaphore>, lifecycle: &Lifec
     let limit = worker.queue_config.heartbeat * 2;
     let locks = watched(readiness, "renew locks".to_owned(), limit);
     let record = watched(readiness, "record".to_owned(), limit);
-    // They go on while the process drains: a job that is being finished must keep its locks.
-    lifecycle.spawn_supporting("renew locks", |stop| heart::renew_locks(Arc::clone(worker), locks, stop));
-    lifecycle.spawn_supporting("watch record", |stop| heart::watch_record(Arc::clone(worker), record, stop));
-    lifecycle.spawn_supporting("check list", |stop| {
-        heart::check_list(Arc::clone(worker), Arc::clone(places), stop)
+    // They go on while the process drains: a job that is being finished must keep its locks. Then each is dropped where it
+    // stands: a store that does not answer must not hold up the end, and whatever they do may be done again.
+    beat(lifecycle, "renew locks", |stop| heart::renew_locks(Arc::clone(worker), locks, stop));
+    beat(lifecycle, "watch record", |stop| heart::watch_record(Arc::clone(worker), record, stop));
+    beat(lifecycle, "check list", |stop| heart::check_list(Arc::clone(worker), Arc::clone(places), stop));
+    beat(lifecycle, "listen", |stop| heart::listen(Arc::clone(worker), stop));
+}
+
+fn beat<Fut>(lifecycle: &Lifecycle, name: &'static str, heart: impl FnOnce(CancellationToken) -> Fut)
+where
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    lifecycle.spawn_supporting(name, |stop| {
+        let beating = heart(stop.clone());
+        async move {
+            stop.run_until_cancelled(beating).await;
+        }
     });
-    lifecycle.spawn_supporting("listen", |stop| heart::listen(Arc::clone(worker), stop));
 }
 
 fn watched(readiness: &Readiness, name: String, limit: Duration) -> Pulse {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deploymind_shared::db::jobs::{Placement, Reaped, job_get, job_placements, job_reap};
 use deploymind_shared::db::workers::{worker_bury, worker_silent};
-use deploymind_shared::domain::job::JobState;
+use deploymind_shared::domain::job::{JobState, SUSPECT_RECOVERIES};
 use deploymind_shared::error::{Code, Result};
 use deploymind_shared::fleet::Fleet;
 use deploymind_shared::ids::{JobId, WorkerId};
@@ -51,10 +51,12 @@ impl Task for Reap {
 async fn recover(fleet: &Fleet, worker: WorkerId) -> Result<usize> {
     let mut total = 0;
     loop {
-        let reaped = job_reap(&fleet.db, worker, JOBS).await?;
+        let mut reaped = job_reap(&fleet.db, worker, JOBS).await?;
         if reaped.is_empty() {
             return Ok(total);
         }
+        // They go back to the front of their lines in this order.
+        reaped.sort_by_key(|job| job.job);
         total += reaped.len();
         tracing::warn!(worker.id = %worker, jobs = reaped.len(), "took jobs from a worker that is gone");
         note(fleet, &reaped);
@@ -62,6 +64,9 @@ async fn recover(fleet: &Fleet, worker: WorkerId) -> Result<usize> {
         let salvage: Vec<Salvage> = reaped
             .iter()
             .map(|job| match job.state {
+                JobState::Queued if job.recoveries >= SUSPECT_RECOVERIES => {
+                    Salvage::Suspect(job.placement.clone())
+                }
                 JobState::Queued => Salvage::Requeue(job.placement.clone()),
                 _ => Salvage::Drop(job.placement.clone()),
             })

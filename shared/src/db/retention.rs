@@ -8,6 +8,8 @@ use crate::error::Result;
 /// Rows deleted per statement: long enough to be worth a commit, short enough not to hold locks for long.
 const BATCH: i64 = 1_000;
 
+// `= ANY (ARRAY(…))` and the order make Postgres look up both the old ones and what it deletes by index, whatever it
+// believes about their number.
 macro_rules! retain {
     ($db:expr, $operation:ident, $age:expr, $sql:literal) => {{
         let deleted =
@@ -22,21 +24,24 @@ pub async fn retain_jobs(db: &Db, age: Duration) -> Result<u64> {
         db,
         RetainJobs,
         age,
-        "DELETE FROM jobs WHERE id IN (
+        "DELETE FROM jobs WHERE id = ANY (ARRAY(
              SELECT id FROM jobs WHERE finished_at < now() - make_interval(secs => $1)
-             AND state <> 'quarantined' AND deployment_id IS NULL LIMIT $2)"
+             AND state <> 'quarantined' AND deployment_id IS NULL ORDER BY finished_at LIMIT $2))"
     )
 }
 
-/// Ended deployments with their jobs, steps, events and logs; never one whose release the app may go back to.
+/// Ended deployments with their jobs, steps, events and logs; never one whose release the app may go back to, nor one
+/// whose job lies in quarantine for a person to look at.
 pub async fn retain_deployments(db: &Db, age: Duration) -> Result<u64> {
     retain!(
         db,
         RetainDeployments,
         age,
-        "DELETE FROM deployments WHERE id IN (
-             SELECT id FROM deployments WHERE finished_at < now() - make_interval(secs => $1)
-             AND release_id IS NULL LIMIT $2)"
+        "DELETE FROM deployments WHERE id = ANY (ARRAY(
+             SELECT d.id FROM deployments d WHERE d.finished_at < now() - make_interval(secs => $1)
+             AND d.release_id IS NULL
+             AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.deployment_id = d.id AND j.state = 'quarantined')
+             ORDER BY d.finished_at LIMIT $2))"
     )
 }
 
@@ -46,9 +51,9 @@ pub async fn retain_logs(db: &Db, age: Duration) -> Result<u64> {
         db,
         RetainLogs,
         age,
-        "DELETE FROM deployment_logs WHERE (deployment_id, seq) IN (
-             SELECT l.deployment_id, l.seq FROM deployments d JOIN deployment_logs l ON l.deployment_id = d.id
-             WHERE d.finished_at < now() - make_interval(secs => $1) LIMIT $2)"
+        "DELETE FROM deployment_logs WHERE ctid = ANY (ARRAY(
+             SELECT l.ctid FROM deployments d JOIN deployment_logs l ON l.deployment_id = d.id
+             WHERE d.finished_at < now() - make_interval(secs => $1) ORDER BY d.finished_at LIMIT $2))"
     )
 }
 

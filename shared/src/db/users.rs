@@ -11,19 +11,30 @@ pub struct User {
     pub admin: bool,
 }
 
-/// Creates a user. The first user of an installation becomes its admin.
+/// The advisory lock on which creations take turns.
+const TURN: i64 = 0x7573_6572;
+
+/// Creates a user. The first user of an installation becomes its admin, and nobody else, however many come at once.
 pub async fn user_create(db: &Db, login: &str, github_id: Option<i64>) -> Result<User> {
     let id = UserId::generate();
-    let row = measured!(db, UserCreate, |conn| sqlx::query!(
-        "INSERT INTO users (id, login, github_id, role)
-         SELECT $1, $2, $3, CASE WHEN EXISTS (SELECT 1 FROM users) THEN 'member' ELSE 'admin' END
-         RETURNING role",
-        id.as_uuid(),
-        login,
-        github_id,
-    )
-    .fetch_one(conn))?;
-    Ok(User { id, login: login.to_owned(), admin: row.role == "admin" })
+    let role = measured!(db, UserCreate, |conn| async {
+        use sqlx::Connection as _;
+        let mut txn = conn.begin().await?;
+        sqlx::query!("SELECT pg_advisory_xact_lock($1)", TURN).execute(&mut *txn).await?;
+        let role = sqlx::query_scalar!(
+            "INSERT INTO users (id, login, github_id, role)
+             SELECT $1, $2, $3, CASE WHEN EXISTS (SELECT 1 FROM users) THEN 'member' ELSE 'admin' END
+             RETURNING role",
+            id.as_uuid(),
+            login,
+            github_id,
+        )
+        .fetch_one(&mut *txn)
+        .await?;
+        txn.commit().await?;
+        Ok::<_, sqlx::Error>(role)
+    })?;
+    Ok(User { id, login: login.to_owned(), admin: role == "admin" })
 }
 
 pub async fn user_get(db: &Db, id: UserId) -> Result<Option<User>> {

@@ -78,9 +78,12 @@ pub async fn worker_silent(db: &Db, silence: Duration, limit: i64) -> Result<Vec
 pub async fn worker_bury(db: &Db, id: WorkerId, silence: Duration) -> Result<bool> {
     let row = measured!(db, WorkerBury, |conn| {
         sqlx::query_scalar!(
-        r#"UPDATE workers SET state = CASE state WHEN 'alive' THEN 'dead' ELSE state END, ended_at = coalesce(ended_at, now())
-           WHERE id = $1 AND (state <> 'alive' OR last_seen < now() - make_interval(secs => $2))
-           RETURNING id AS "id: WorkerId""#,
+        r#"WITH buried AS (
+               UPDATE workers SET state = 'dead', ended_at = now()
+               WHERE id = $1 AND state = 'alive' AND last_seen < now() - make_interval(secs => $2) RETURNING id
+           )
+           SELECT id AS "id!: WorkerId" FROM buried
+           UNION ALL SELECT id FROM workers WHERE id = $1 AND state <> 'alive'"#,
         id.as_uuid(),
         silence.as_secs_f64(),
     )
@@ -108,7 +111,7 @@ pub async fn worker_list(db: &Db, limit: i64) -> Result<Vec<Worker>> {
         sqlx::query_as!(
         Worker,
         r#"SELECT id AS "id: WorkerId", environments, concurrency, hostname, version, state, started_at, last_seen,
-                  (SELECT count(*) FROM jobs WHERE worker_id = w.id AND state = 'running') AS "running!"
+                  (SELECT count(*) FROM jobs WHERE worker_id = w.id AND state = 'running' AND finished_at IS NULL) AS "running!"
            FROM workers w ORDER BY id DESC LIMIT $1"#,
         limit
     )

@@ -71,6 +71,10 @@ pub enum Locking {
 /// How often a job whose worker died is given to another one before it is quarantined.
 pub const MAX_RECOVERIES: i32 = 3;
 
+/// From this many recoveries on it is a suspect: two of them are never in one worker's hands, or a job that kills its
+/// workers would take its neighbours into quarantine. One recovery is no suspicion; machines fail.
+pub const SUSPECT_RECOVERIES: i32 = 2;
+
 /// Longest kind name, in bytes.
 pub const KIND_MAX: usize = 40;
 /// Largest payload, in bytes of JSON. A payload is ids; anything near this is a mistake.

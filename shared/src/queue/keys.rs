@@ -1,7 +1,7 @@
 //! Names in Redis. The prefix is the fleet's name in braces, so that all keys of a fleet share one cluster slot.
 
 use crate::config::FleetName;
-use crate::ids::{EnvironmentName, TargetName, WorkerId};
+use crate::ids::{DeploymentId, EnvironmentName, TargetName, WorkerId};
 
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -52,6 +52,16 @@ impl Keys {
 
     pub fn quarantine(&self) -> String {
         format!("{}quarantine", self.prefix)
+    }
+
+    /// A channel: everything told about one deployment.
+    pub fn deployment_channel(&self, deployment: DeploymentId) -> String {
+        format!("{}:deployment:{deployment}", self.fleet)
+    }
+
+    /// A channel: `events` or `progress` of the whole fleet.
+    pub fn fleet_channel(&self, name: &str) -> String {
+        format!("{}:{name}", self.fleet)
     }
 
     /// A channel, not a key: what a worker is told directly.

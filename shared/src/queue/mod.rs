@@ -59,6 +59,15 @@ impl Queue {
         self.pool.run(async |connection| command.query_async(connection).await).await
     }
 
+    /// Publishes one message on several channels, in one round trip.
+    pub(crate) async fn publish(&self, channels: &[String], message: &str) -> Result<()> {
+        let mut pipeline = redis::pipe();
+        for channel in channels {
+            pipeline.publish(channel, message).ignore();
+        }
+        self.pipeline(&pipeline).await
+    }
+
     pub(crate) async fn pipeline<T: redis::FromRedisValue>(&self, pipeline: &redis::Pipeline) -> Result<T> {
         self.pool.run(async |connection| pipeline.query_async(connection).await).await
     }

@@ -28,6 +28,8 @@ pub async fn processing(queue: &Queue, worker: WorkerId) -> Result<Vec<Vec<u8>>>
 #[derive(Debug, Clone)]
 pub enum Salvage {
     Requeue(Placement),
+    /// The same, and it may be what killed its workers: no worker takes two of these at a time.
+    Suspect(Placement),
     Drop(Placement),
 }
 
@@ -39,6 +41,7 @@ pub async fn reap(queue: &Queue, worker: WorkerId, jobs: &[Salvage]) -> Result<V
             for job in jobs {
                 let (fate, placement) = match job {
                     Salvage::Requeue(placement) => ("front", placement),
+                    Salvage::Suspect(placement) => ("suspect", placement),
                     Salvage::Drop(placement) => ("gone", placement),
                 };
                 call.arg(placement.job.to_string())

@@ -2,8 +2,8 @@
 //! `fault-node worker|scheduler|client`.
 //!
 //! `FAULT_KILL_AT=<fail point>` kills the process (-9) when it comes to that line; `FAULT_KILL_SKIP=<n>` lets it pass n
-//! times first. `FAULT_PAUSE_AT=<fail point>` holds it there for `FAULT_PAUSE_MS`, the first time. `FAULT_BUILD_MS` and
-//! `FAULT_DEPLOY_TARGETS` shape the deploy jobs. The client submits the script in `FAULT_SCRIPT`, or deploys `FAULT_APP`.
+//! times first. `FAULT_PAUSE_AT=<fail point>` holds it there for `FAULT_PAUSE_MS`, the first time. `FAULT_BUILD_MS`,
+//! `FAULT_ROLLOUT_MS` and `FAULT_DEPLOY_TARGETS` shape the deploy jobs. The client submits the script in `FAULT_SCRIPT`, or deploys `FAULT_APP`.
 #![expect(clippy::expect_used, reason = "a node of a test that cannot go on must stop, and say why")]
 
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use deploymind_shared::ids::TargetName;
 use deploymind_shared::lifecycle::Lifecycle;
 use deploymind_shared::process::{self, Common, Ground, Role};
 use deploymind_tests::rig::{self, Stores};
-use deploymind_tests::script::{DeployHandler, Script, ScriptHandler, kill_self};
+use deploymind_tests::script::{DeployHandler, RollbackHandler, Script, ScriptHandler, kill_self};
 use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgPoolOptions;
 
@@ -71,7 +71,10 @@ fn worker(source: &dyn Source) -> Result<u8> {
     let queue = QueueConfig::read(&mut reader);
     let config = WorkerConfig::read(&mut reader);
     reader.finish()?;
-    let build = source.get("FAULT_BUILD_MS").and_then(|text| text.parse().ok()).unwrap_or(100);
+    let ms = |key, default| {
+        Duration::from_millis(source.get(key).and_then(|text| text.parse().ok()).unwrap_or(default))
+    };
+    let (build, rollout) = (ms("FAULT_BUILD_MS", 100), ms("FAULT_ROLLOUT_MS", 0));
     let targets: Vec<TargetName> = source
         .get("FAULT_DEPLOY_TARGETS")
         .map(|text| text.split(',').map(TargetName::parse).collect::<Result<_>>())
@@ -83,7 +86,8 @@ fn worker(source: &dyn Source) -> Result<u8> {
         let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&url)?;
         let registry = deploymind_worker::registry()
             .with(ScriptHandler { pool })
-            .with(DeployHandler { build: Duration::from_millis(build), targets: targets.clone() });
+            .with(RollbackHandler { rollout })
+            .with(DeployHandler { build, rollout, targets: targets.clone() });
         let started =
             deploymind_worker::start(fleet, config.clone(), queue.clone(), registry, &lifecycle, &readiness)
                 .await?;

@@ -61,21 +61,23 @@ async fn end_waiting(
     job: JobId,
     reason: CancelReason,
 ) -> Result<(), sqlx::Error> {
-    let (state, status) = match reason {
-        CancelReason::User => ("cancelled", "CANCELLED"),
-        CancelReason::Superseded => ("superseded", "SUPERSEDED"),
+    let (state, status, sentence) = match reason {
+        CancelReason::User => ("cancelled", "CANCELLED", "cancelled while it waited"),
+        CancelReason::Superseded => ("superseded", "SUPERSEDED", "a newer deployment replaced it"),
     };
     sqlx::query!(
         "WITH ended AS (
-             UPDATE jobs SET state = $2, finished_at = now(), cancel_requested = $4 WHERE id = $1 RETURNING deployment_id
+             UPDATE jobs SET state = $2, finished_at = now(), cancel_requested = $4, reason = $5
+             WHERE id = $1 RETURNING deployment_id
          )
-         UPDATE deployments d SET finished_at = now(),
+         UPDATE deployments d SET finished_at = now(), reason = $5,
              status = CASE WHEN deployment_may_become(d.status, $3) THEN $3 ELSE 'FAILED' END
          FROM ended WHERE d.id = ended.deployment_id",
         job.as_uuid(),
         state,
         status,
         reason.as_str(),
+        sentence,
     )
     .execute(conn)
     .await?;

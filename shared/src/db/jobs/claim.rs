@@ -118,7 +118,7 @@ pub async fn job_unclaimed(db: &Db, worker: WorkerId, jobs: &[JobId]) -> Result<
         sqlx::query!(
         r#"SELECT id AS "id: JobId", app_id AS "app: AppId", attempt AS "attempt: Attempt", state FROM jobs
            WHERE id = ANY ($1) AND ((state = 'queued' AND app_id IS NOT NULL AND started_at IS NULL)
-                                 OR (state = 'running' AND worker_id = $2))"#,
+                                 OR (state = 'running' AND worker_id = $2 AND finished_at IS NULL))"#,
         &ids,
         worker.as_uuid(),
     )
@@ -138,7 +138,7 @@ pub async fn job_unclaimed(db: &Db, worker: WorkerId, jobs: &[JobId]) -> Result<
 pub async fn job_held(db: &Db, worker: WorkerId) -> Result<HashMap<JobId, (Attempt, Option<CancelReason>)>> {
     let rows = measured!(db, JobHeld, |conn| sqlx::query!(
         r#"SELECT id AS "id: JobId", attempt AS "attempt: Attempt", cancel_requested FROM jobs
-           WHERE worker_id = $1 AND state = $2"#,
+           WHERE worker_id = $1 AND state = $2 AND finished_at IS NULL"#,
         worker.as_uuid(),
         JobState::Running.as_str(),
     )

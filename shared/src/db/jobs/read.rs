@@ -120,8 +120,8 @@ pub async fn job_queued(
            FROM jobs j
            WHERE state = 'queued' AND id > $1 AND queued_at <= now() - make_interval(secs => $2)
              AND (app_id IS NULL OR started_at IS NOT NULL OR NOT EXISTS (
-                     SELECT 1 FROM jobs other WHERE other.app_id = j.app_id AND other.finished_at IS NULL
-                     AND (other.started_at IS NOT NULL OR other.id < j.id)))
+                     SELECT 1 FROM jobs other WHERE other.app_id = j.app_id AND other.app_id IS NOT NULL
+                     AND other.finished_at IS NULL AND (other.started_at IS NOT NULL OR other.id < j.id)))
            ORDER BY id LIMIT $3"#,
         after,
         grace.as_secs_f64(),

@@ -15,6 +15,7 @@ pub struct Reaped {
     pub targets: Vec<TargetName>,
     /// Queued again, or ended: quarantined, or stopped as somebody had already asked.
     pub state: JobState,
+    pub recoveries: i32,
     pub placement: Placement,
 }
 
@@ -25,7 +26,7 @@ pub async fn job_reap(db: &Db, worker: WorkerId, limit: i64) -> Result<Vec<Reape
         sqlx::query!(
         r#"WITH lost AS (
                SELECT j.id FROM jobs j JOIN workers w ON w.id = j.worker_id
-               WHERE j.worker_id = $1 AND j.state = 'running' AND w.state <> 'alive' LIMIT $2 FOR UPDATE OF j
+               WHERE j.worker_id = $1 AND j.state = 'running' AND j.finished_at IS NULL AND w.state <> 'alive' LIMIT $2 FOR UPDATE OF j
            ), taken AS (
                UPDATE jobs j
                SET state = CASE WHEN j.cancel_requested = 'user' THEN 'cancelled'
@@ -33,7 +34,9 @@ pub async fn job_reap(db: &Db, worker: WorkerId, limit: i64) -> Result<Vec<Reape
                                 WHEN j.recoveries >= $3 THEN 'quarantined' ELSE 'queued' END,
                    finished_at = CASE WHEN j.cancel_requested IS NOT NULL OR j.recoveries >= $3 THEN now() END,
                    code = CASE WHEN j.cancel_requested IS NULL AND j.recoveries >= $3 THEN $4 END,
-                   reason = CASE WHEN j.cancel_requested IS NULL AND j.recoveries >= $3
+                   reason = CASE WHEN j.cancel_requested = 'user' THEN 'cancelled while it ran'
+                                 WHEN j.cancel_requested = 'superseded' THEN 'a newer deployment replaced it'
+                                 WHEN j.recoveries >= $3
                                  THEN 'its worker died with it ' || (j.recoveries + 1) || ' times' END,
                    recoveries = j.recoveries + CASE WHEN j.recoveries >= $3 THEN 0 ELSE 1 END,
                    queued_at = now(), worker_id = CASE WHEN j.recoveries >= $3 THEN j.worker_id END
@@ -52,7 +55,9 @@ pub async fn job_reap(db: &Db, worker: WorkerId, limit: i64) -> Result<Vec<Reape
                                  THEN 'SUPERSEDED' ELSE 'FAILED' END
                FROM taken t WHERE d.id = t.deployment_id AND t.state <> 'queued'
            )
-           SELECT id AS "job: JobId", kind, app_id AS "app: AppId", targets, state, environment, priority FROM taken"#,
+           SELECT id AS "job: JobId", kind, app_id AS "app: AppId", targets, state, recoveries, environment,
+                  priority
+           FROM taken"#,
         worker.as_uuid(),
         limit,
         MAX_RECOVERIES,
@@ -68,6 +73,7 @@ pub async fn job_reap(db: &Db, worker: WorkerId, limit: i64) -> Result<Vec<Reape
                 kind: row.kind,
                 app: row.app,
                 state: word(row.state)?,
+                recoveries: row.recoveries,
                 placement: Placement {
                     job: row.job,
                     environment: EnvironmentName::parse(&row.environment)?,

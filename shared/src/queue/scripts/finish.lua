@@ -10,7 +10,7 @@ for i = 2, #ARGV, 5 do
   local ours = not where or (where == 'processing' and detail == worker)
   local targets = lines(held)
   if fate == 'front' and ours then
-    hand_back(job, env, prio, needs(job))
+    hand_back(job, worker, env, prio, needs(job))
   else
     if ours and fate == 'gone' then
       forget(job)

@@ -10,6 +10,11 @@
 local P = KEYS[1]
 local PLACE, NEEDS, BOUNCES = P .. 'place', P .. 'needs', P .. 'bounces'
 local PARKED, DELAYED, RESERVER = P .. 'parked', P .. 'delayed', P .. 'reserver'
+-- Jobs that more than one worker died with. A worker takes one of them at a time: otherwise the one that kills its workers
+-- would take those beside it along, each time, until all of them are in quarantine.
+local SUSPECTS = P .. 'suspects'
+-- How long a suspect waits when its worker has another in hand.
+local APART_MS = 1000
 
 -- How long a lock waits for the job it was handed to; then others get their turn.
 local GRANT_MS = 30000
@@ -48,6 +53,7 @@ local function forget(job)
   redis.call('HDEL', PLACE, job)
   redis.call('HDEL', NEEDS, job)
   redis.call('HDEL', BOUNCES, job)
+  redis.call('SREM', SUSPECTS, job)
   if redis.call('GET', RESERVER) == job then redis.call('DEL', RESERVER) end
 end
 
@@ -65,37 +71,32 @@ local function set_needs(job, text)
   if text ~= '' then redis.call('HSET', NEEDS, job, text) else redis.call('HDEL', NEEDS, job) end
 end
 
--- The back of the line. A high one goes where blocked workers look when nobody is ahead of it there.
-local function push_back(job, env, prio)
-  local queue = queue_key(env)
-  if prio == '1' and redis.call('LLEN', queue) > 0 then
-    redis.call('LPUSH', high_key(env), job)
-  else
-    redis.call('LPUSH', queue, job)
-  end
-  place(job, 'queued', env, prio, '-')
-end
-
--- The front of the line of its own priority.
-local function push_front(job, env, prio)
-  local queue = queue_key(env)
-  if prio == '1' then
-    if redis.call('LLEN', queue) > 0 then redis.call('RPUSH', high_key(env), job) else redis.call('RPUSH', queue, job) end
-  else
-    local head = redis.call('LINDEX', queue, -1)
-    if head and is_high(head) then
-      redis.call('RPOP', queue)
-      redis.call('RPUSH', queue, job, head)
-    else
-      redis.call('RPUSH', queue, job)
-    end
-  end
-  place(job, 'queued', env, prio, '-')
-end
-
 -- A high job must never lie in the high list while workers block on an empty queue.
 local function settle(env)
   if redis.call('LLEN', queue_key(env)) == 0 then redis.call('RPOPLPUSH', high_key(env), queue_key(env)) end
+end
+
+-- The back of the line. A high one goes where blocked workers look when nobody is ahead of it there.
+local function push_back(job, env, prio)
+  redis.call('LPUSH', prio == '1' and high_key(env) or queue_key(env), job)
+  if prio == '1' then settle(env) end
+  place(job, 'queued', env, prio, '-')
+end
+
+-- The front of the line of its own priority. Only the head of the queue may be a high one.
+local function push_front(job, env, prio)
+  local queue = queue_key(env)
+  local head = redis.call('LINDEX', queue, -1)
+  local high_head = head and is_high(head)
+  if high_head then redis.call('RPOP', queue) end
+  if prio == '1' then
+    if high_head then redis.call('RPUSH', high_key(env), head) end
+    redis.call('RPUSH', (head and not high_head) and high_key(env) or queue, job)
+  else
+    redis.call('RPUSH', queue, job)
+    if high_head then redis.call('RPUSH', queue, head) end
+  end
+  place(job, 'queued', env, prio, '-')
 end
 
 -- Whether the lock's value names this job, under whatever owner: "<job>:<owner>".
@@ -184,9 +185,9 @@ local function release(job, owner, targets)
 end
 
 -- Back to the front of its line with its targets kept for it: what it left half done on them should be the next thing
--- that happens there.
-local function hand_back(job, env, prio, targets)
-  if #targets > 0 and not held_by_other(job, targets) then lock_all(job, 'granted', targets, GRANT_MS) end
+-- that happens there. If another has one of them by now, it keeps none: it will have to park.
+local function hand_back(job, owner, env, prio, targets)
+  if held_by_other(job, targets) then release(job, owner, targets) else lock_all(job, 'granted', targets, GRANT_MS) end
   push_front(job, env, prio)
 end
 
@@ -196,6 +197,7 @@ local function withdraw(job)
   local wanted = needs(job)
   if where == 'queued' then
     if redis.call('LREM', queue_key(env), 1, job) == 0 then redis.call('LREM', high_key(env), 1, job) end
+    settle(env)
   elseif where == 'parked' then
     redis.call('LREM', parked_key(detail), 1, job)
     if redis.call('LLEN', parked_key(detail)) == 0 then redis.call('SREM', PARKED, detail) end

@@ -1,8 +1,8 @@
 -- Repairs Redis after a worker that is gone; the record already says what each job is now.
--- ARGV: worker, then for each job: job, "front" or "gone", env, prio, needs.
--- Locks of the worker's jobs are released; the jobs go to the front of their queues or away.
+-- ARGV: worker, then for each job: job, "front", "suspect" (to the front too) or "gone", env, prio, needs.
+-- Locks of the worker's jobs are released; the jobs go to the front of their queues, in the order given, or away.
 local worker = ARGV[1]
-for i = 2, #ARGV, 5 do
+for i = #ARGV - 4, 2, -5 do
   local job, fate, env, prio, wanted = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local removed = redis.call('LREM', processing_key(worker), 1, job)
   local where, _, _, _, detail = placed(job)
@@ -14,7 +14,8 @@ for i = 2, #ARGV, 5 do
     release(job, worker, targets)
   else
     set_needs(job, wanted)
-    hand_back(job, env, prio, targets)
+    if fate == 'suspect' then redis.call('SADD', SUSPECTS, job) end
+    hand_back(job, worker, env, prio, targets)
   end
 end
 return redis.call('LRANGE', processing_key(worker), 0, 999)

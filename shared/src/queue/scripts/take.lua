@@ -6,6 +6,15 @@
 local worker, env, count, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local processing, answer, admitted = processing_key(worker), {}, 0
 
+-- Whether the worker has a suspect in hand beside this job.
+local function has_suspect(job)
+  local list = redis.call('LRANGE', processing, 0, -1)
+  for i = 1, #list do
+    if list[i] ~= job and redis.call('SISMEMBER', SUSPECTS, list[i]) == 1 then return true end
+  end
+  return false
+end
+
 local function admit(job)
   local where, its_env, prio, _, detail = placed(job)
   if where == 'processing' and detail ~= worker and redis.call('LPOS', processing_key(detail), job) then
@@ -21,9 +30,18 @@ local function admit(job)
     return
   end
   local wanted = needs(job)
+  if redis.call('SISMEMBER', SUSPECTS, job) == 1 and has_suspect(job) then
+    redis.call('LREM', processing, 1, job)
+    redis.call('ZADD', DELAYED, string.format('%d', now_ms() + APART_MS), job)
+    place(job, 'delayed', its_env, prio, '-')
+    release(job, 'granted', wanted)
+    return
+  end
   local held = held_by_other(job, wanted)
   if held then
     redis.call('LREM', processing, 1, job)
+    -- All or none: what was kept for it goes on to others while it waits.
+    release(job, 'granted', wanted)
     park(job, held, its_env, prio, false)
     return
   end
