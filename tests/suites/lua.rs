@@ -1,7 +1,9 @@
 //! The queue's own Lua, with or without a mistake put into it: for controls that must fail.
 
-use redis::Script;
+use std::time::Duration;
+
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Script};
 
 macro_rules! source {
     ($file:literal) => {
@@ -37,5 +39,8 @@ pub fn script(name: &str, mistakes: &[(&str, &str)]) -> Script {
 }
 
 pub async fn connect(url: &str) -> MultiplexedConnection {
-    redis::Client::open(url).expect("an address").get_multiplexed_async_connection().await.expect("connect")
+    // The default of half a second is too short on a machine that is busy with other tests.
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
+    let client = redis::Client::open(url).expect("an address");
+    client.get_multiplexed_async_connection_with_config(&patient).await.expect("connect")
 }

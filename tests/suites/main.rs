@@ -25,4 +25,8 @@ mod record;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod startup;
+#[cfg(test)]
 mod targets;
+#[cfg(test)]
+mod traces;

@@ -46,7 +46,6 @@ pub struct Created {
 
 /// Accepts a deployment: supersedes what the app's overlap policy says, and records deployment and job together.
 pub async fn deployment_create(db: &Db, new: &NewDeployment) -> Result<Created> {
-    let (deployment, job) = (DeploymentId::generate(), JobId::generate());
     measured!(db, DeploymentCreate, |conn| async {
         use sqlx::Connection as _;
         let mut txn = conn.begin().await?;
@@ -59,13 +58,15 @@ pub async fn deployment_create(db: &Db, new: &NewDeployment) -> Result<Created> 
         .fetch_optional(&mut *txn)
         .await?
         .ok_or_else(|| Error::new(Code::AppUnknown, format!("there is no app {}", new.app)))?;
+        // Made while it is this one's turn: ids sort in the order in which an app's deployments were accepted.
+        let (deployment, job) = (DeploymentId::generate(), JobId::generate());
         let others = unfinished_in_txn(&mut txn, new.app).await?;
         let overrides = overrides_in_txn(&mut txn, new.app).await?;
         let rollback = new.trigger == Trigger::Rollback;
         let decision = overlap::admit(word(app.overlap_policy)?, rollback, overrides, &others);
         let superseded = supersede_in_txn(&mut txn, deployment, &decision.supersede).await?;
         let stopping = match decision.cancel {
-            Some(running) => stop_in_txn(&mut txn, running).await?,
+            Some(running) => stop_in_txn(&mut txn, deployment, running).await?,
             None => None,
         };
         sqlx::query!(
@@ -167,13 +168,19 @@ async fn supersede_in_txn(
 
 async fn stop_in_txn(
     txn: &mut sqlx::PgConnection,
+    by: DeploymentId,
     job: JobId,
 ) -> Result<Option<(JobId, WorkerId)>, sqlx::Error> {
     let worker = sqlx::query_scalar!(
-        r#"UPDATE jobs SET cancel_requested = $2 WHERE id = $1 AND state = 'running'
-           RETURNING worker_id AS "worker: WorkerId""#,
+        r#"WITH stopped AS (
+               UPDATE jobs SET cancel_requested = $2 WHERE id = $1 AND state = 'running' RETURNING worker_id, deployment_id
+           ), shown AS (
+               UPDATE deployments d SET superseded_by = $3 FROM stopped WHERE d.id = stopped.deployment_id
+           )
+           SELECT worker_id AS "worker: WorkerId" FROM stopped"#,
         job.as_uuid(),
         CancelReason::Superseded.as_str(),
+        by.as_uuid(),
     )
     .fetch_optional(txn)
     .await?;

@@ -15,19 +15,18 @@ use deploymind_tests::script::{Script, Step};
 use deploymind_tests::{free_port, http, wait_for};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use uuid::Uuid;
 
-use super::meter::{Ends, now};
+use super::meter::{Moments, now};
 
 const CLIENTS: usize = 4;
 /// Between two jobs of one client.
 const PACE: Duration = Duration::from_millis(800);
-/// What was in a worker's hands when the outage began has ended by then.
-const LAST_BREATH: f64 = 3.0;
 /// Rates are over this many seconds.
 const RATED: f64 = 2.0;
 /// The rate after the outage, of the rate before it.
 const ENOUGH: f64 = 0.7;
-const BACK: Duration = Duration::from_secs(30);
+const BACK: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(200);
 /// Calmer than a rig's, in the same proportions: a dozen fleets share this machine, and none may starve another.
 const CALM: &[(&str, &str)] = &[
@@ -164,9 +163,9 @@ fn wish(number: usize, targets: &[TargetName]) -> JobRequest {
         }
         1 => {
             let lock = Step::Lock { targets: vec![target.clone()] };
-            request(&Script::new([lock, Step::Sleep { ms: 300 }, apply(Some(target))]))
+            request(&Script::new([lock, Step::Sleep { ms: 150 }, apply(Some(target))]))
         }
-        2 => request(&Script::new([Step::Sleep { ms: 800 }, apply(None)])),
+        2 => request(&Script::new([Step::Sleep { ms: 500 }, apply(None)])),
         _ => request(&Script::effect()),
     }
 }
@@ -293,7 +292,7 @@ async fn rate(rig: &Rig) -> Result<f64, String> {
 pub(super) async fn drill(plan: Plan) {
     let mut servers = Servers::start(plan.stores).await;
     let rig = servers.rig().await;
-    let targets = rig.targets(3).await;
+    let targets = rig.targets(6).await;
     let stores = servers.for_nodes(&rig.stores);
     let listen = format!("127.0.0.1:{}", free_port());
     let mut nodes = [
@@ -311,7 +310,7 @@ pub(super) async fn drill(plan: Plan) {
     wait_for("a steady trickle", Duration::from_secs(30), async || {
         let rate = rate(&rig).await?;
         let full = CLIENTS as f64 / PACE.as_secs_f64();
-        if rate >= 0.8 * full { Ok(()) } else { Err(format!("{rate}/s of {full}/s")) }
+        if rate >= 0.9 * full { Ok(()) } else { Err(format!("{rate}/s of {full}/s")) }
     })
     .await;
     let probes: Vec<_> = nodes.iter().map(|(_, node)| probe(node, &stop)).collect();
@@ -326,16 +325,21 @@ pub(super) async fn drill(plan: Plan) {
     }
     let ended = now();
 
-    let before = Ends::read(&rig).await.rate(began - RATED, began);
+    let before = Moments::ends(&rig).await.rate(began - RATED, began);
     wait_for("the throughput to return", BACK, async || {
         let rate = rate(&rig).await?;
-        let late: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM jobs WHERE finished_at IS NULL AND created_at < now() - interval '3 s'",
+        let late: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT id FROM jobs WHERE finished_at IS NULL AND created_at < now() - interval '3 s' ORDER BY id",
         )
-        .fetch_one(&rig.pool)
+        .fetch_all(&rig.pool)
         .await
         .map_err(|error| error.to_string())?;
-        if rate >= ENOUGH * before && late == 0 { Ok(()) } else { Err(format!("{rate}/s, {late} late jobs")) }
+        let why = match late.first() {
+            Some(job) => format!("{:?}", rig.fleet.why(JobId::from_uuid(*job)).await),
+            None => String::new(),
+        };
+        let back = rate >= ENOUGH * before && late.is_empty();
+        if back { Ok(()) } else { Err(format!("{plan}: {rate}/s, {} late jobs, the first: {why}", late.len())) }
     })
     .await;
     for (_, node) in &nodes {
@@ -348,8 +352,9 @@ pub(super) async fn drill(plan: Plan) {
     let uncertain = rig.uncertain(&accepted.jobs).await;
     rig.wait_ended(&uncertain, BACK).await;
 
-    let ends = Ends::read(&rig).await;
-    let during = ends.between(began + LAST_BREATH, ended);
+    let ends = Moments::ends(&rig).await;
+    // By half of it, what was in a worker's hands when it began has ended.
+    let during = ends.between((began + ended) / 2.0, ended);
     println!(
         "{plan}: accepted {} (errors {}, slowest {:.1} s), uncertain {}; {before:.1}/s before, {during} ended in it, \
          back at {:.1}/s after {:.1} s, settled after {:.1} s",

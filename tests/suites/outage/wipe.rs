@@ -12,7 +12,7 @@ use deploymind_tests::script::{Script, Step};
 use deploymind_tests::wait_for;
 use tokio::task::JoinSet;
 
-use super::meter::{Ends, now};
+use super::meter::{Moments, now};
 
 const JOBS: usize = 1_000;
 const TARGETS: usize = 8;
@@ -80,12 +80,12 @@ async fn workers(rig: &Rig) -> [Node; 2] {
 /// Waits for the end of all and prints how long the fleet took to find its feet.
 async fn judge(what: &str, rig: &Rig, jobs: &[JobId], wiped: f64) {
     rig.wait_ended(jobs, DEADLINE).await;
-    let ends = Ends::read(rig).await;
+    let (claims, ends) = (Moments::claims(rig).await, Moments::ends(rig).await);
     println!(
-        "{what}: {} jobs had ended, {} ended after; the longest pause {:.0} ms, all over after {:.0} ms",
+        "{what}: {} jobs had ended, {} ended after; for {:.0} ms nothing was claimed, all over after {:.0} ms",
         ends.between(0.0, wiped),
         ends.between(wiped, f64::MAX),
-        ends.longest_pause(wiped) * 1e3,
+        claims.longest_pause(wiped) * 1e3,
         (ends.last() - wiped) * 1e3,
     );
     let verdict = rig.verdict(jobs).await;

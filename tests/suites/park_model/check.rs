@@ -20,6 +20,7 @@ pub(super) const LOOK: &str = "
     answer[6], answer[7] = redis.call('HGETALL', P .. 'place'), redis.call('HGETALL', P .. 'needs')
     answer[8], answer[9] = redis.call('ZRANGE', P .. 'delayed', 0, -1), redis.call('SMEMBERS', P .. 'parked')
     answer[10], answer[11] = redis.call('HGETALL', P .. 'bounces'), redis.call('GET', P .. 'reserver')
+    answer[12] = redis.call('SMEMBERS', P .. 'suspects')
     return answer";
 
 type Seen = (
@@ -34,6 +35,7 @@ type Seen = (
     BTreeSet<String>,
     HashMap<String, u32>,
     Option<String>,
+    BTreeSet<String>,
 );
 
 impl System {
@@ -165,6 +167,12 @@ impl System {
             seen.6.iter().map(|(job, text)| (self.number(job), text.clone())).collect();
         let expected = model.needs.iter().filter(|(_, needs)| !needs.is_empty());
         assert_eq!(needs, expected.map(|(job, needs)| (*job, names(&self.named(needs)))).collect(), "needs");
+        let suspects: BTreeSet<Job> = seen.11.iter().map(|job| self.number(job)).collect();
+        assert_eq!(suspects, model.suspects, "suspects");
+        for (worker, hands) in model.hands.iter().enumerate() {
+            let count = hands.keys().filter(|job| model.suspects.contains(job)).count();
+            assert!(count <= 1, "worker {worker} has {count} suspects in hand");
+        }
         let bounces: BTreeMap<Job, u32> =
             seen.9.iter().map(|(job, count)| (self.number(job), *count)).collect();
         assert_eq!(bounces, model.bounces, "bounces");

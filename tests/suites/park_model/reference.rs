@@ -48,6 +48,8 @@ pub struct Model {
     pub doubt: BTreeSet<(Job, Target)>,
     /// The answer of the last take or renewal.
     pub answer: Vec<(Job, Set)>,
+    /// Jobs that may be what killed their workers; no worker has two of them.
+    pub suspects: BTreeSet<Job>,
     pub bounces: BTreeMap<Job, u32>,
     pub reserver: Option<Job>,
 }
@@ -101,6 +103,7 @@ pub enum Step {
     Reap {
         worker: usize,
         ended: Vec<Job>,
+        suspects: Vec<Job>,
     },
     Expire {
         target: Target,
@@ -137,6 +140,7 @@ impl Model {
     fn forget(&mut self, job: Job) {
         self.needs.remove(&job);
         self.bounces.remove(&job);
+        self.suspects.remove(&job);
         if self.reserver == Some(job) {
             self.reserver = None;
         }
@@ -223,6 +227,12 @@ impl Model {
             self.answer.push((job, Set::new()));
             return;
         };
+        let mut beside = self.hands[worker].keys().chain(&self.strays[worker]);
+        if self.suspects.contains(&job) && beside.any(|other| *other != job && self.suspects.contains(other))
+        {
+            self.delayed.insert(job);
+            return self.release(job, Owner::Granted, &needs);
+        }
         if let Some(other) = self.held(job, &needs) {
             self.release(job, Owner::Granted, &needs);
             return self.park(job, other, false);
@@ -273,7 +283,7 @@ impl Model {
         self.release(job, Owner::Granted, &needs);
     }
 
-    fn reap(&mut self, worker: usize, ended: &[Job]) {
+    fn reap(&mut self, worker: usize, ended: &[Job], suspects: &[Job]) {
         // From the last to the first, each to the front: they keep their order.
         let jobs: Vec<Job> = self.hands[worker].keys().copied().rev().collect();
         for job in jobs {
@@ -283,6 +293,7 @@ impl Model {
                 self.forget(job);
                 self.release(job, Owner::Worker(worker), &needs);
             } else {
+                self.suspects.extend(suspects.contains(&job).then_some(job));
                 self.hand_back(job, Owner::Worker(worker));
             }
         }
@@ -345,8 +356,9 @@ impl Model {
                 }
             }
             Step::TakeUp { worker } => {
-                for job in std::mem::take(&mut self.strays[*worker]) {
+                for job in self.strays[*worker].clone() {
                     self.admit(*worker, job);
+                    self.strays[*worker].retain(|&other| other != job);
                 }
             }
             Step::Lock { worker, job, more } => {
@@ -377,7 +389,7 @@ impl Model {
             }
             Step::Finish { worker, job, fate } => self.finish(*worker, *job, *fate),
             Step::Withdraw { job } => self.withdraw(*job),
-            Step::Reap { worker, ended } => self.reap(*worker, ended),
+            Step::Reap { worker, ended, suspects } => self.reap(*worker, ended, suspects),
             Step::Expire { target } => {
                 if let Some((job, _)) = self.locks[*target].take() {
                     self.doubt.insert((job, *target));

@@ -46,6 +46,7 @@ impl System {
         let source = MapSource::new()
             .with("DEPLOYMIND_REDIS_URL", &url)
             .with("DEPLOYMIND_FLEET", &fleet)
+            .with("DEPLOYMIND_REDIS_RESPONSE_TIMEOUT", "20s")
             .with("DEPLOYMIND_REDIS_POOL_SIZE", "1");
         let mut reader = Reader::new(&source);
         let config = RedisConfig::read(&mut reader);
@@ -202,7 +203,7 @@ impl System {
                     line::withdraw(&queue, &[job]).await.expect("withdraw");
                 }
             }
-            Step::Reap { worker, ended } => self.reap(before, *worker, ended).await,
+            Step::Reap { worker, ended, suspects } => self.reap(before, *worker, ended, suspects).await,
             Step::Expire { target } => {
                 let key = queue.keys().lock(&self.targets[*target]);
                 let _: i64 = redis::cmd("DEL").arg(key).query_async(&mut self.redis).await.expect("DEL");
@@ -234,7 +235,7 @@ impl System {
     }
 
     /// As the scheduler does: first what the record says it was running, then what else is in its list.
-    async fn reap(&self, model: &Model, worker: usize, ended: &[Job]) {
+    async fn reap(&self, model: &Model, worker: usize, ended: &[Job], suspects: &[Job]) {
         let (queue, id) = (&self.queue, self.workers[worker]);
         let none = Set::new();
         let salvage: Vec<Salvage> = model.hands[worker]
@@ -243,6 +244,8 @@ impl System {
                 let placement = self.placement(model, *job, model.needs.get(job).unwrap_or(&none), false);
                 if ended.contains(job) || !model.needs.contains_key(job) {
                     Salvage::Drop(placement)
+                } else if suspects.contains(job) {
+                    Salvage::Suspect(placement)
                 } else {
                     Salvage::Requeue(placement)
                 }

