@@ -24,7 +24,7 @@ pub mod workers;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
 pub use operation::Operation;
@@ -67,7 +67,12 @@ impl Db {
             held.keep();
         }
         done.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(source) if is_unreachable(&source) => source.into(),
+            MigrateError::Execute(source) if is_unreachable(&source) => source.into(),
+            // Begun and broken off: each file is one transaction, so the next try begins it again. One that the server stopped
+            // for its length would be stopped again.
+            MigrateError::ExecuteMigration(source, _) if is_unreachable(&source) && !is_timeout(&source) => {
+                source.into()
+            }
             error => {
                 Error::new(Code::Migration, "the database schema could not be brought up to this version")
                     .because(error)
@@ -114,6 +119,11 @@ fn is_unreachable(error: &sqlx::Error) -> bool {
             .is_some_and(|state| ["08", "53", "57", "40"].iter().any(|class| state.starts_with(class))),
         _ => false,
     }
+}
+
+/// Whether the server stopped the statement because it ran too long, or because somebody asked (SQLSTATE `query_canceled`).
+fn is_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(database) if database.code().as_deref() == Some("57014"))
 }
 
 impl From<sqlx::Error> for Error {

@@ -47,6 +47,38 @@ impl managed::Manager for Manager {
     }
 }
 
+/// What sqlx reads from the address. It ignores the rest, so a misspelt `sslmode` would pass for none.
+const PARAMETERS: &[&str] = &[
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// Names them without their values: one may be a secret.
+fn warn_of_ignored(url: &str) {
+    let Ok(url) = url::Url::parse(url) else { return };
+    for (name, _) in url.query_pairs() {
+        if !PARAMETERS.contains(&&*name) && !name.starts_with("options[") {
+            tracing::warn!(parameter = %name, "this parameter of DEPLOYMIND_DATABASE_URL is not known and ignored");
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Pool(managed::Pool<Manager>);
 
@@ -54,7 +86,8 @@ pub(crate) fn open(config: &DatabaseConfig) -> Result<Pool> {
     let invalid = |source: sqlx::Error| {
         Error::new(Code::Config, "DEPLOYMIND_DATABASE_URL is not a usable address").because(source)
     };
-    let options = PgConnectOptions::from_str(config.url.expose_secret())
+    warn_of_ignored(config.url.expose_secret());
+    let options = PgConnectOptions::from_str(&without_unknown(config.url.expose_secret()))
         .map_err(invalid)?
         .application_name("deploymind")
         .options([("statement_timeout", config.statement_timeout.as_millis().to_string())]);
@@ -68,6 +101,45 @@ pub(crate) fn open(config: &DatabaseConfig) -> Result<Pool> {
         .build()
         .map(Pool)
         .map_err(|source| Error::new(Code::Config, "the database pool cannot be built").because(source))
+}
+
+/// Parameters of an address that the driver knows. It would log any other with its value, and a misspelt `password`
+/// holds a password.
+const KNOWN: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// The address without parameters that mean nothing; each is named in the log, its value is not.
+fn without_unknown(address: &str) -> String {
+    let Ok(mut url) = url::Url::parse(address) else { return address.to_owned() };
+    let is_known = |name: &str| KNOWN.contains(&name) || name.starts_with("options[");
+    if url.query_pairs().all(|(name, _)| is_known(&name)) {
+        return address.to_owned();
+    }
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        url.query_pairs().into_owned().partition(|(name, _)| is_known(name));
+    for (parameter, _) in unknown {
+        tracing::warn!(parameter, "a parameter of DEPLOYMIND_DATABASE_URL means nothing and is ignored");
+    }
+    url.query_pairs_mut().clear().extend_pairs(known);
+    url.into()
 }
 
 impl Pool {
@@ -150,3 +222,18 @@ macro_rules! measured {
     }};
 }
 pub(crate) use measured;
+
+#[cfg(test)]
+mod tests {
+    use super::without_unknown;
+
+    #[test]
+    fn parameters_the_driver_does_not_know_never_reach_it() {
+        let kept = "postgres://u:p@h/x?sslmode=require&options[search_path]=a";
+        assert_eq!(without_unknown(kept), kept);
+        assert_eq!(
+            without_unknown("postgres://u:p@h/x?passwort=secret&sslmode=require"),
+            "postgres://u:p@h/x?sslmode=require"
+        );
+    }
+}

@@ -1,11 +1,12 @@
 //! A process that starts before its stores do, and many that migrate at once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deploymind_shared::domain::job::Probe;
 use deploymind_shared::fleet::{JobRequest, Submitter};
 use deploymind_shared::lifecycle::Lifecycle;
 use deploymind_tests::postgres::{PrivatePostgres, TestDatabase};
+use deploymind_tests::proxy::{FaultProxy, Mode};
 use deploymind_tests::redis::{TestRedis, base_redis_url, unique_fleet};
 use deploymind_tests::rig::{NodeBuilder, Stores, client, production};
 use deploymind_tests::{free_port, wait_for};
@@ -106,10 +107,15 @@ async fn two_workers_a_gateway_and_a_scheduler_migrate_an_empty_database_togethe
             let failed: Vec<&str> = log.lines().filter(|line| line.contains("\"ERROR\"")).collect();
             assert!(failed.is_empty(), "{failed:?}");
         }
-        println!("round {round}: four processes ready on an empty database after {} ms", started.elapsed().as_millis());
+        println!(
+            "round {round}: four processes ready on an empty database after {} ms",
+            started.elapsed().as_millis()
+        );
         let pool = database.pool().await;
-        let applied: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(&pool).await.expect("count");
+        let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
+            .fetch_one(&pool)
+            .await
+            .expect("count");
         let files = deploymind_shared::db::migration_sources().count();
         assert_eq!(usize::try_from(applied).ok(), Some(files), "each file once");
         assert_works(&stores, &fleet, &pool).await;
@@ -145,4 +151,45 @@ async fn migrate_without_a_database_fails_and_says_so() {
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("does not exist"), "{log}");
     database.drop_checked().await;
+}
+
+/// Wherever the connection breaks while the schema is being brought up to date: that is an outage, not a broken schema.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_lost_in_the_middle_of_the_migrations_is_no_reason_to_give_up() {
+    let mut databases = Vec::new();
+    for _ in 0..12 {
+        let database = empty().await;
+        let proxy = FaultProxy::before(&database.url()).await;
+        // Each round trip takes a while, so that the cut falls into another one each time.
+        proxy.set(Mode::Delay(Duration::from_millis(20))).await;
+        databases.push((database, proxy));
+    }
+    let mut nodes: Vec<_> = databases
+        .iter()
+        .map(|(database, proxy)| {
+            let stores = Stores { database: proxy.url(&database.url()), redis: base_redis_url() };
+            NodeBuilder::shipped("scheduler", &stores, &unique_fleet()).spawn()
+        })
+        .collect();
+    let started = Instant::now();
+    for (step, (_, proxy)) in databases.iter().enumerate() {
+        let cut_at = Duration::from_millis(60 * (step as u64 + 2));
+        tokio::time::sleep(cut_at.saturating_sub(started.elapsed())).await;
+        proxy.set(Mode::Cut).await;
+        proxy.set(Mode::Pass).await;
+    }
+    for (step, node) in nodes.iter_mut().enumerate() {
+        wait_for("it to come up", SOON, async || {
+            let log = node.process.log();
+            let exit = node.process.exit();
+            assert!(exit.is_none(), "cut number {step}: it gave up:\n{log}");
+            if node.is_ready().await { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+    println!("cut at 12 moments of its migrations, it came up each time");
+    drop(nodes);
+    for (database, _) in databases {
+        database.drop_checked().await;
+    }
 }

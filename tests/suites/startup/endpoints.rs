@@ -25,9 +25,17 @@ async fn every_role_answers_operators_and_the_gateway_the_public() {
         let healthy = get("/healthz").await;
         assert_eq!((healthy.status, healthy.body.as_str()), (200, "ok\n"), "{role}");
         let ready: Value = serde_json::from_str(&get("/readyz").await.body).expect("JSON");
-        assert_eq!((&ready["ready"], &ready["draining"]), (&Value::Bool(true), &Value::Bool(false)), "{role}");
-        let checks: Vec<&str> =
-            ready["checks"].as_array().expect("checks").iter().filter_map(|check| check["name"].as_str()).collect();
+        assert_eq!(
+            (&ready["ready"], &ready["draining"]),
+            (&Value::Bool(true), &Value::Bool(false)),
+            "{role}"
+        );
+        let checks: Vec<&str> = ready["checks"]
+            .as_array()
+            .expect("checks")
+            .iter()
+            .filter_map(|check| check["name"].as_str())
+            .collect();
         let expected: &[&str] = match role {
             "worker" => &["started", "renew locks", "record", "pop production", "pop staging"],
             "gateway" => &["started", "record", "redis"],

@@ -40,7 +40,10 @@ async fn every_role_reports_all_its_mistakes_at_once_each_with_a_way_out() {
                 ("DEPLOYMIND_ADMIN_ADDR", "9102"),
             ],
         ),
-        ("gateway", &[("DEPLOYMIND_DATABASE_URL", ""), ("DEPLOYMIND_REDIS_URL", ""), ("DEPLOYMIND_LISTEN", "80")]),
+        (
+            "gateway",
+            &[("DEPLOYMIND_DATABASE_URL", ""), ("DEPLOYMIND_REDIS_URL", ""), ("DEPLOYMIND_LISTEN", "80")],
+        ),
         (
             "scheduler",
             &[
@@ -59,7 +62,10 @@ async fn every_role_reports_all_its_mistakes_at_once_each_with_a_way_out() {
         assert_no_secret(&log);
         assert!(log.contains("DM-1001"), "{log}");
         for (key, _) in wrong {
-            let line = log.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key} is not told:\n{log}"));
+            let line = log
+                .lines()
+                .find(|line| line.starts_with(key))
+                .unwrap_or_else(|| panic!("{key} is not told:\n{log}"));
             assert!(line.contains(&format!("for example {key}=")), "no way out: {line}");
         }
         println!("{role}: {} mistakes in one go", wrong.len());
@@ -86,13 +92,17 @@ async fn every_role_shows_its_settings_redacted_also_when_they_are_wrong() {
     let (code, log) = ended(wrong).await;
     assert_eq!(code, Some(i32::from(EXIT_CONFIG)), "{log}");
     assert_no_secret(&log);
-    assert!(log.contains("# DEPLOYMIND_ENVIRONMENTS is wrong") && log.contains("DEPLOYMIND_QUEUE_BLOCK=2s"), "{log}");
+    assert!(
+        log.contains("# DEPLOYMIND_ENVIRONMENTS is wrong") && log.contains("DEPLOYMIND_QUEUE_BLOCK=2s"),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_shows_in_no_log_line_while_stores_are_unreachable_or_refuse_it() {
     // Nobody listens; and odd places for a secret, which the drivers read or complain about.
-    let database = format!("postgres://u:{SECRET}@127.0.0.1:{}/x?sslpassword={SECRET}&passwort={SECRET}", free_port());
+    let database =
+        format!("postgres://u:{SECRET}@127.0.0.1:{}/x?sslpassword={SECRET}&passwort={SECRET}", free_port());
     for (role, redis) in [
         ("gateway", format!("redis://:{SECRET}@127.0.0.1:{}/", free_port())),
         ("scheduler", base_redis_url()),
@@ -109,15 +119,17 @@ async fn a_password_shows_in_no_log_line_while_stores_are_unreachable_or_refuse_
         process.sigterm();
         assert_eq!(process.wait_exit(SOON).await.code(), Some(0), "told to stop, it stopped");
         assert_no_secret(&process.log());
+        let ignored = "\"parameter\":\"passwort\"";
+        assert!(process.log().contains(ignored), "it is not told that a parameter means nothing");
     }
     // A Redis that wants another password.
     let redis = TestRedis::start().await;
     let set: Result<(), _> = redis::cmd("CONFIG")
-        .arg(["SET", "requirepass", "another"])
+        .arg(&["SET", "requirepass", "another"])
         .query_async(&mut redis.connect().await)
         .await;
     set.expect("a password for our own Redis");
-    let mut process = with_secrets("scheduler")
+    let process = with_secrets("scheduler")
         .env("DEPLOYMIND_REDIS_URL", format!("redis://:{SECRET}@127.0.0.1:{}/", redis.port()))
         .start();
     wait_for("it to say what is wrong", SOON, async || {
