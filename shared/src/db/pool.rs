@@ -47,38 +47,6 @@ impl managed::Manager for Manager {
     }
 }
 
-/// What sqlx reads from the address. It ignores the rest, so a misspelt `sslmode` would pass for none.
-const PARAMETERS: &[&str] = &[
-    "application_name",
-    "dbname",
-    "host",
-    "hostaddr",
-    "options",
-    "password",
-    "port",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
-    "ssl-mode",
-    "ssl-root-cert",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslrootcert",
-    "statement-cache-capacity",
-    "user",
-];
-
-/// Names them without their values: one may be a secret.
-fn warn_of_ignored(url: &str) {
-    let Ok(url) = url::Url::parse(url) else { return };
-    for (name, _) in url.query_pairs() {
-        if !PARAMETERS.contains(&&*name) && !name.starts_with("options[") {
-            tracing::warn!(parameter = %name, "this parameter of DEPLOYMIND_DATABASE_URL is not known and ignored");
-        }
-    }
-}
-
 #[derive(Clone)]
 pub(crate) struct Pool(managed::Pool<Manager>);
 
@@ -86,7 +54,6 @@ pub(crate) fn open(config: &DatabaseConfig) -> Result<Pool> {
     let invalid = |source: sqlx::Error| {
         Error::new(Code::Config, "DEPLOYMIND_DATABASE_URL is not a usable address").because(source)
     };
-    warn_of_ignored(config.url.expose_secret());
     let options = PgConnectOptions::from_str(&without_unknown(config.url.expose_secret()))
         .map_err(invalid)?
         .application_name("deploymind")

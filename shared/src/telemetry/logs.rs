@@ -11,17 +11,12 @@ use crate::config::{LogFormat, TelemetryConfig};
 
 pub(super) type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
-/// sqlx repeats the value of every connection parameter it does not know, and a value may be a secret. The pool says which
-/// parameters are ignored.
-const SILENCED: &str = "sqlx_postgres::options=off";
-
 /// The log layer with its own filter, so that quiet logs do not thin out traces.
 pub(super) fn layer<S>(config: &TelemetryConfig) -> Result<BoxedLayer<S>, TelemetryError>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
-    let silenced = SILENCED.parse().map_err(TelemetryError::Filter)?;
-    let filter = EnvFilter::try_new(&config.filter).map_err(TelemetryError::Filter)?.add_directive(silenced);
+    let filter = EnvFilter::try_new(&config.filter).map_err(TelemetryError::Filter)?;
     let layer = fmt::layer().with_writer(std::io::stderr);
     Ok(match config.format {
         // The list of spans holds the fields of all of them; the current one alone would lack its parents'.
