@@ -120,7 +120,7 @@ async fn a_steady_stream_overrides_but_never_keeps_anything_from_being_deployed(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_moves_traffic_is_never_stopped() {
-    let shop = Shop::open(OverlapPolicy::Override, 100, 1_200, false).await;
+    let shop = Shop::open(OverlapPolicy::Override, 2_000, 6_000, false).await;
     let first = shop.push().await;
     shop.wait_status(first.deployment, DeploymentStatus::Deploying).await;
     let mut pushes = Vec::new();
@@ -147,7 +147,7 @@ async fn one_that_moves_traffic_is_never_stopped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_is_never_replaced() {
     for policy in [OverlapPolicy::Newest, OverlapPolicy::Override] {
-        let shop = Shop::open(policy, 100, 400, false).await;
+        let shop = Shop::open(policy, 500, 3_000, false).await;
         let running = shop.push().await;
         shop.wait_status(running.deployment, DeploymentStatus::Deploying).await;
         let waiting = shop.push().await;

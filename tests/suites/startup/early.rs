@@ -157,7 +157,7 @@ async fn migrate_without_a_database_fails_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_lost_in_the_middle_of_the_migrations_is_no_reason_to_give_up() {
     let mut databases = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..8 {
         let database = empty().await;
         let proxy = FaultProxy::before(&database.url()).await;
         // Each round trip takes a while, so that the cut falls into another one each time.
@@ -173,7 +173,7 @@ async fn a_connection_lost_in_the_middle_of_the_migrations_is_no_reason_to_give_
         .collect();
     let started = Instant::now();
     for (step, (_, proxy)) in databases.iter().enumerate() {
-        let cut_at = Duration::from_millis(60 * (step as u64 + 2));
+        let cut_at = Duration::from_millis(90 * (step as u64 + 2));
         tokio::time::sleep(cut_at.saturating_sub(started.elapsed())).await;
         proxy.set(Mode::Cut).await;
         proxy.set(Mode::Pass).await;
@@ -187,7 +187,7 @@ async fn a_connection_lost_in_the_middle_of_the_migrations_is_no_reason_to_give_
         })
         .await;
     }
-    println!("cut at 12 moments of its migrations, it came up each time");
+    println!("cut at 8 moments of its migrations, it came up each time");
     drop(nodes);
     for (database, _) in databases {
         database.drop_checked().await;
