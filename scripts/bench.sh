@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A benchmark on servers of its own. Only the result (JSON lines) goes to stdout.
 #
-#   scripts/bench.sh queue [arguments of the benchmark]...
+#   scripts/bench.sh queue|pipeline [arguments of the benchmark]...
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 . "$ROOT/scripts/servers.sh"
@@ -9,7 +9,8 @@ cd "$ROOT"
 
 case "${1:-}" in
     queue) bench="bench-queue" ;;
-    *) die "usage: scripts/bench.sh queue [arguments]" ;;
+    pipeline) bench="bench-pipeline" ;;
+    *) die "usage: scripts/bench.sh queue|pipeline [arguments]" ;;
 esac
 shift
 
@@ -17,4 +18,10 @@ install_requirements
 run cargo build --release --locked -p deploymind-cli >&2
 run cargo build --release --locked -p deploymind-tests --no-default-features --bin "$bench" >&2
 servers_start
+# Building an image needs an engine, and the image it begins with.
+if [[ "$bench" == bench-pipeline && "${1:-image}" == image && -f "$ROOT/scripts/docker.sh" ]]; then
+    . "$ROOT/scripts/docker.sh"
+    engine_start
+    images_build debian
+fi
 run "$CARGO_TARGET_DIR/release/$bench" "$@"

@@ -31,25 +31,37 @@ missing_packages() {
     { postgres_bin && command -v psql; } >/dev/null || echo postgresql
 }
 
-# Installs what is missing when it may, and says the exact command when it may not.
+# What the tests of the pipeline need beside.
+missing_engine_packages() {
+    command -v debootstrap >/dev/null || echo debootstrap
+    { command -v docker && command -v dockerd; } >/dev/null || echo docker.io iptables
+    command -v docker-registry >/dev/null || echo docker-registry
+    [[ -x /usr/sbin/sshd ]] || echo openssh-server
+    [[ -s /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
+}
+
+# Installs what a command prints, when it may; says the exact command when it may not.
+install_packages() { # command that prints names of packages
+    local packages
+    read -r -a packages <<<"$("$1" | tr '\n' ' ')"
+    ((${#packages[@]})) || return 0
+    local install=(apt-get install -y --no-install-recommends "${packages[@]}")
+    if ! command -v apt-get >/dev/null; then
+        die "install these with your package manager, then run again: ${packages[*]}"
+    elif ((EUID != 0)); then
+        die "run this, then try again: sudo apt-get update && sudo ${install[*]}"
+    fi
+    say "installing: ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -o DPkg::Lock::Timeout=300 update >&2
+    apt-get -o DPkg::Lock::Timeout=300 "${install[@]:1}" >&2
+    read -r -a packages <<<"$("$1" | tr '\n' ' ')"
+    ((${#packages[@]} == 0)) || die "still missing after the installation: ${packages[*]}"
+}
+
 install_requirements() {
     command -v cargo >/dev/null || die "cargo is missing: install Rust 1.95 with rustup (https://rustup.rs)"
-    local packages
-    read -r -a packages <<<"$(missing_packages | tr '\n' ' ')"
-    if ((${#packages[@]})); then
-        local install=(apt-get install -y --no-install-recommends "${packages[@]}")
-        if ! command -v apt-get >/dev/null; then
-            die "install these with your package manager, then run again: ${packages[*]}"
-        elif ((EUID != 0)); then
-            die "run this, then try again: sudo apt-get update && sudo ${install[*]}"
-        fi
-        say "installing: ${packages[*]}"
-        export DEBIAN_FRONTEND=noninteractive
-        apt-get -o DPkg::Lock::Timeout=300 update >&2
-        apt-get -o DPkg::Lock::Timeout=300 "${install[@]:1}" >&2
-        read -r -a packages <<<"$(missing_packages | tr '\n' ' ')"
-        ((${#packages[@]} == 0)) || die "still missing after the installation: ${packages[*]}"
-    fi
+    install_packages missing_packages
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         command -v rustup >/dev/null || die "rustfmt or clippy is missing: install both for $(rustc --version)"
         rustup component add rustfmt clippy >&2

@@ -1,6 +1,7 @@
 # Sourced after env.sh: a Postgres and a Redis of our own, on free loopback ports, in a temporary directory.
 #
 #   servers_start     sets TEMP (also TMPDIR), DEPLOYMIND_TEST_DATABASE_URL, DEPLOYMIND_TEST_REDIS_URL
+#   engine_start      sees to a Docker engine: the one that answers, or one of our own until the end
 #   servers_stop      stops them, ends what was left running inside TEMP, removes TEMP
 #   run <command>     runs it so that a signal to this script ends it too (`launch` and `await` are its two halves)
 #
@@ -9,6 +10,7 @@
 TEMP=""
 POSTGRES_PID=""
 REDIS_PID=""
+ENGINE_PID=""
 RUN_PID=""
 
 trap 'on_exit $?' EXIT
@@ -147,6 +149,20 @@ servers_start() {
     start_redis
 }
 
+# Its images stay where the engine keeps them, outside the checkout, for the next time.
+engine_start() {
+    install_packages missing_engine_packages
+    ! docker version >/dev/null 2>&1 || return 0
+    ((EUID == 0)) || die "no Docker engine answers: start one, or run this as root"
+    say "starting a Docker engine"
+    local log="$TEMP/dockerd.log"
+    # What a killed engine leaves; it is not running, or it had answered.
+    rm -f /var/run/docker.pid /run/docker/containerd/containerd.pid
+    (cd / && exec dockerd) >"$log" 2>&1 </dev/null &
+    ENGINE_PID=$!
+    wait_ready "the Docker engine" "$ENGINE_PID" "$log" docker version || { tail -n 20 "$log" >&2; die "dockerd does not start"; }
+}
+
 # Every process a test starts works in a directory inside TEMP; one that is still there has lost its owner.
 end_strays() {
     local link pid
@@ -165,13 +181,15 @@ servers_stop() {
     # INT is Postgres' fast shutdown: it does not wait for clients to leave.
     [[ -z "$POSTGRES_PID" ]] || kill -INT "$POSTGRES_PID" 2>/dev/null || true
     [[ -z "$REDIS_PID" ]] || kill -TERM "$REDIS_PID" 2>/dev/null || true
+    [[ -z "$ENGINE_PID" ]] || kill -TERM "$ENGINE_PID" 2>/dev/null || true
     local pid
-    for pid in $POSTGRES_PID $REDIS_PID; do
+    for pid in $POSTGRES_PID $REDIS_PID $ENGINE_PID; do
         wait_gone "$pid" 10 || kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
     POSTGRES_PID=""
     REDIS_PID=""
+    ENGINE_PID=""
     end_strays
     rm -rf "$TEMP"
     TEMP=""

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Scheduler,
     /// Bring the database schema up to this version and exit
     Migrate,
+    /// Make keys that seal secrets, and move sealed values to a new one
+    Keys(KeysArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,6 +49,29 @@ pub(crate) struct WorkerArgs {
     concurrency: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Print a line for the key file with a fresh random key; store it nowhere
+    Generate {
+        /// Name of the key: lower-case letters, digits and dashes, such as 2026-01
+        id: String,
+    },
+    /// Seal every value that is on an older key with the first key
+    ///
+    /// It may be stopped and repeated, and runs beside a working fleet. Exits with 1 when a value does not open.
+    Rotate {
+        /// Open everything, say what would move and what does not open, and write nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
 impl Args {
     pub(crate) fn source(&self) -> Overlay<MapSource, EnvSource> {
         let mut flags = MapSource::new();
@@ -64,7 +89,7 @@ impl Args {
                     flags = flags.with(WorkerConfig::CONCURRENCY, concurrency);
                 }
             }
-            Command::Scheduler | Command::Migrate => {}
+            Command::Scheduler | Command::Migrate | Command::Keys(_) => {}
         }
         Overlay(flags, EnvSource)
     }

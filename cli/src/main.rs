@@ -1,11 +1,12 @@
 //! `deploymind`: every role of the fleet in one program.
 
 mod args;
+mod keys;
 mod roles;
 
 use std::process::ExitCode;
 
-use args::{Args, Command};
+use args::{Args, Command, KeysCommand};
 use clap::Parser as _;
 use deploymind_shared::config::EXIT_CONFIG;
 use deploymind_shared::error::Class;
@@ -13,11 +14,15 @@ use deploymind_shared::error::Class;
 fn main() -> ExitCode {
     let args = Args::parse();
     let source = args.source();
-    let ended = match args.command {
+    let ended = match &args.command {
         Command::Gateway(_) => roles::gateway(&source, args.print_config),
         Command::Worker(_) => roles::worker(&source, args.print_config),
         Command::Scheduler => roles::scheduler(&source, args.print_config),
         Command::Migrate => roles::migrate(&source, args.print_config),
+        Command::Keys(keys) => match &keys.command {
+            KeysCommand::Generate { id } => keys::generate(id),
+            KeysCommand::Rotate { dry_run } => keys::rotate(&source, args.print_config, *dry_run),
+        },
     };
     match ended {
         Ok(code) => ExitCode::from(code),

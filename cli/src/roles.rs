@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 
 use deploymind_shared::config::{
-    DatabaseConfig, GatewayConfig, QueueConfig, Reader, SchedulerConfig, Source, WorkerConfig,
+    DatabaseConfig, GatewayConfig, PipelineConfig, QueueConfig, Reader, SchedulerConfig, SecretsConfig,
+    Source, WorkerConfig,
 };
 use deploymind_shared::db::Db;
 use deploymind_shared::domain::job::KINDS;
 use deploymind_shared::error::Result;
 use deploymind_shared::process::{self, Common, Ground, Role, runtime};
+use deploymind_shared::secret::Keyring;
 use deploymind_shared::telemetry::Metrics;
+use deploymind_worker::pipeline::{DeployHandler, Tools};
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
@@ -35,13 +38,18 @@ pub(crate) fn worker(source: &dyn Source, print_config: bool) -> Result<u8> {
     let common = Common::read(&mut reader, loopback(9102));
     let queue = QueueConfig::read(&mut reader);
     let config = WorkerConfig::read(&mut reader);
+    let secrets = SecretsConfig::read(&mut reader);
+    let pipeline = PipelineConfig::read(&mut reader);
     if print_config {
         return print(reader);
     }
     reader.finish()?;
+    // Before the stores are waited for: a wrong key is to be known at once.
+    let keyring = Keyring::from_config(&secrets)?;
     runtime()?.block_on(process::run("worker", common, KINDS, async |ground: Ground| {
         let Ground { fleet, lifecycle, readiness } = ground;
-        let registry = deploymind_worker::registry();
+        let tools = Tools::open(&pipeline, keyring, &fleet)?;
+        let registry = deploymind_worker::registry(DeployHandler::start(tools, &fleet, &lifecycle));
         let started =
             deploymind_worker::start(fleet, config.clone(), queue.clone(), registry, &lifecycle, &readiness)
                 .await?;
@@ -79,7 +87,7 @@ pub(crate) fn migrate(source: &dyn Source, print_config: bool) -> Result<u8> {
 }
 
 /// Shows what is in effect even when it is wrong: that is when people ask.
-fn print(reader: Reader) -> Result<u8> {
+pub(crate) fn print(reader: Reader) -> Result<u8> {
     print!("{}", reader.print_config());
     reader.finish()?;
     Ok(0)

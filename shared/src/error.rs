@@ -98,6 +98,94 @@ codes! {
     JobFailed = "3007", Internal;
     /// The claim was lost to another worker.
     ClaimLost = "3008", Conflict;
+    /// The repository's address cannot be used.
+    RepositoryAddress = "4101", Invalid;
+    /// The repository does not exist, or the credential may not see it.
+    RepositoryNotFound = "4102", NotFound;
+    /// The repository refused the credential, or asked for one and there is none.
+    RepositoryDenied = "4103", Invalid;
+    /// The repository's server cannot be reached.
+    RepositoryUnreachable = "4104", Unavailable;
+    /// The repository has no commit yet.
+    RepositoryEmpty = "4105", Invalid;
+    /// The branch does not exist.
+    BranchNotFound = "4106", NotFound;
+    /// The commit is not in the repository, or no longer.
+    CommitNotFound = "4107", NotFound;
+    /// The working tree is larger, or has more files, than the limit.
+    RepositoryTooLarge = "4108", Invalid;
+    /// A link in the tree leads out of it.
+    TreeEscapes = "4109", Invalid;
+    /// A submodule is on another host, or cannot be had.
+    SubmoduleRefused = "4110", Invalid;
+    /// The SSH host key is not the known one.
+    HostKeyRefused = "4111", Invalid;
+    /// The folder that the app names as its root is not in the repository.
+    RootMissing = "4112", Invalid;
+    /// A file's name is not UTF-8. Reported, never the end of a deployment.
+    NameNotUtf8 = "4113", Invalid;
+    /// git itself is missing or failed in a way it has no word for.
+    GitFailed = "4114", Internal;
+    /// No known language, and no Dockerfile.
+    LanguageUnknown = "4201", Invalid;
+    /// The language is known, how to start the program is not.
+    EntryPointUnknown = "4202", Invalid;
+    /// A manifest (package.json, pyproject.toml, ...) cannot be read.
+    ManifestInvalid = "4203", Invalid;
+    /// The Dockerfile is missing where the app says it is, is not text, or cannot be parsed.
+    DockerfileInvalid = "4204", Invalid;
+    /// A step of the Dockerfile failed.
+    BuildFailed = "4301", Invalid;
+    /// The build context is larger than the limit.
+    ContextTooLarge = "4302", Invalid;
+    /// Not enough room on the engine's disk to begin.
+    DiskFull = "4303", Unavailable;
+    /// The build ran longer than it may.
+    BuildDeadline = "4304", Invalid;
+    /// The image that the Dockerfile builds on cannot be had.
+    BaseImageMissing = "4305", Invalid;
+    /// The Docker engine cannot be reached.
+    EngineUnavailable = "4306", Unavailable;
+    /// The build was killed for want of memory.
+    BuildMemory = "4307", Invalid;
+    /// An image that was built is not there any more.
+    ImageMissing = "4308", Unavailable;
+    /// The engine answered in a way this program does not understand.
+    EngineUnexpected = "4309", Internal;
+    /// The registry cannot be reached.
+    RegistryUnreachable = "4401", Unavailable;
+    /// The registry refused the credential.
+    RegistryDenied = "4402", Invalid;
+    /// The registry does not have the image.
+    RegistryImageMissing = "4403", NotFound;
+    /// The security policy refuses what the scan found.
+    SecurityGate = "4501", Invalid;
+    /// The scanner is not installed where the policy requires it.
+    ScannerMissing = "4502", Internal;
+    /// The scanner's database is missing or too old.
+    ScannerDatabase = "4503", Internal;
+    /// The scanner crashed, or its answer cannot be read.
+    ScannerFailed = "4504", Internal;
+    /// The scan ran longer than it may.
+    ScannerDeadline = "4505", Internal;
+    /// The scan policy or its allow-list cannot be obeyed as it is.
+    ScanPolicyInvalid = "4506", Invalid;
+    /// A secret value cannot be decrypted.
+    SecretUndecryptable = "4601", Invalid;
+    /// A key for secrets is malformed, missing, or readable by others.
+    SecretKey = "4602", Config;
+    /// A `.env` text cannot be parsed.
+    EnvFileInvalid = "4603", Invalid;
+    /// A variable's name or value is not one a process can have.
+    VariableInvalid = "4604", Invalid;
+    /// The app's settings cannot be obeyed as they are.
+    SettingsInvalid = "4701", Invalid;
+    /// A step ran longer than it may.
+    StepDeadline = "4702", Internal;
+    /// The worker's own disk refused a file of the deployment.
+    WorkspaceFailed = "4703", Unavailable;
+    /// The worker has no runtime for the app's target.
+    TargetUnsupported = "4704", Invalid;
 }
 
 impl fmt::Display for Code {

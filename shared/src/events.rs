@@ -11,8 +11,9 @@
 use serde::Serialize;
 
 use crate::db::events::{Event, event_append};
+use crate::db::logs::LogLine;
 use crate::domain::text_enum;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::fleet::Fleet;
 use crate::ids::{Attempt, DeploymentId, JobId};
 
@@ -77,6 +78,26 @@ pub async fn tell(
         tracing::debug!(error = error.chain(), "event recorded, not published");
     }
     Ok(event)
+}
+
+/// Lines of a log on a channel. They have numbers of their own, so a listener keeps two: of events and of lines.
+#[derive(Serialize)]
+struct LogMessage<'a> {
+    deployment_id: DeploymentId,
+    kind: EventKind,
+    lines: &'a [LogLine],
+}
+
+/// Publishes lines that are in the record already, in one message. An error is for the log only: whoever listens reads
+/// the record.
+pub async fn log_publish(fleet: &Fleet, deployment: DeploymentId, lines: &[LogLine]) -> Result<()> {
+    let channel = fleet.queue.keys().deployment_channel(deployment);
+    let message =
+        serde_json::to_string(&LogMessage { deployment_id: deployment, kind: EventKind::Log, lines })
+            .map_err(|error| {
+                Error::new(Code::StoreUnexpected, "lines of a log cannot be written as JSON").because(error)
+            })?;
+    fleet.queue.publish(&[channel], &message).await
 }
 
 #[cfg(test)]

@@ -59,6 +59,10 @@ uuid_id! {
     ReleaseId;
     /// What travels in the queue.
     JobId;
+    /// A token, key or password for git or a registry.
+    CredentialId;
+    /// A finding that an environment lives with, until a date.
+    AllowanceId;
     /// One worker process from start to end. Fresh at each start: a reused name would hide orphaned jobs.
     WorkerId;
 }

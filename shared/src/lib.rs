@@ -19,4 +19,5 @@ pub mod lifecycle;
 pub mod process;
 pub mod queue;
 pub mod retry;
+pub mod secret;
 pub mod telemetry;

@@ -2,6 +2,9 @@
 
 pub(crate) const DATABASE_URL: &str = "DEPLOYMIND_TEST_DATABASE_URL";
 pub(crate) const REDIS_URL: &str = "DEPLOYMIND_TEST_REDIS_URL";
+/// The Trivy program, and the folder of its database; `scripts/trivy.sh` makes both.
+pub(crate) const TRIVY: &str = "DEPLOYMIND_TEST_TRIVY";
+pub(crate) const TRIVY_CACHE: &str = "DEPLOYMIND_TEST_TRIVY_CACHE";
 
 pub(crate) fn required(name: &str) -> String {
     optional(name)

@@ -5,7 +5,9 @@
 #![expect(clippy::expect_used, reason = "a harness that cannot go on must fail the test, and say why")]
 
 pub mod checker;
+pub mod delivery;
 mod env;
+pub mod git;
 pub mod http;
 pub mod otlp;
 mod port;
@@ -13,6 +15,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod registry;
 pub mod rig;
 pub mod script;
 mod signal;

@@ -38,6 +38,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("DEPLOYMIND_LOG_FILTER", "info"),
 ];
 
+/// The key of every worker that no test gives another. Its values are made up; it is in the repository for everybody to see.
+pub const KEYS: &str = "test:hTCg8JS/SNOJMqdglOZbJO7AEkvyTfMWDK2w2krDa0M=";
+
 /// Where a fleet's stores are.
 #[derive(Debug, Clone)]
 pub struct Stores {
@@ -284,10 +287,17 @@ pub fn request(script: &Script) -> JobRequest {
     JobRequest::new(production(), script).expect("a script can be written down")
 }
 
-/// The shipped program, knowing nothing but what the test tells it.
+/// The shipped program, knowing nothing but what the test tells it (and, for a worker, a key and a folder).
 #[must_use]
 pub fn deploymind<const N: usize>(args: [&str; N]) -> ProcBuilder {
-    Proc::builder("deploymind", workspace_binary("deploymind")).args(args)
+    housed(Proc::builder("deploymind", workspace_binary("deploymind")).args(args))
+}
+
+/// What a worker must be told that few tests are about: a key, and a folder to work in. Workers of one fleet share it, as on
+/// one machine; those of others have their own inside.
+#[must_use]
+pub fn housed(builder: ProcBuilder) -> ProcBuilder {
+    builder.env("DEPLOYMIND_KEYS", KEYS).env("DEPLOYMIND_WORK_DIR", std::env::temp_dir().join("work"))
 }
 
 pub struct NodeBuilder {
@@ -298,7 +308,7 @@ pub struct NodeBuilder {
 impl NodeBuilder {
     fn new(program: &str, role: &str, stores: &Stores, fleet: &str) -> Self {
         let admin = free_port();
-        let mut builder = Proc::builder(role, workspace_binary(program))
+        let mut builder = housed(Proc::builder(role, workspace_binary(program)))
             .arg(role)
             .env("DEPLOYMIND_DATABASE_URL", &stores.database)
             .env("DEPLOYMIND_REDIS_URL", &stores.redis)

@@ -4,6 +4,7 @@
 mod deployments;
 mod jobs;
 mod people;
+mod pipeline;
 mod plans;
 mod retention;
 mod schema;

@@ -2,6 +2,7 @@
 
 mod early;
 mod endpoints;
+mod keys;
 mod secrets;
 
 use std::time::Duration;
@@ -9,14 +10,14 @@ use std::time::Duration;
 use deploymind_shared::config::EXIT_CONFIG;
 use deploymind_shared::db::migration_sources;
 use deploymind_tests::postgres::{TestDatabase, base_database_url};
-use deploymind_tests::process::{Proc, ProcBuilder, workspace_binary};
+use deploymind_tests::process::ProcBuilder;
 use deploymind_tests::redis::{RedisOptions, TestRedis, base_redis_url, unique_fleet};
-use deploymind_tests::{free_port, http, wait_for};
+use deploymind_tests::{free_port, http, rig, wait_for};
 
 const SOON: Duration = Duration::from_secs(20);
 
 fn deploymind(role: &str) -> ProcBuilder {
-    Proc::builder(role, workspace_binary("deploymind")).arg(role)
+    rig::deploymind([role])
 }
 
 async fn ended(builder: ProcBuilder) -> (Option<i32>, String) {

@@ -14,7 +14,7 @@ use deploymind_shared::queue::hands;
 use deploymind_shared::retry::Stop;
 use tokio_util::sync::CancellationToken;
 
-use crate::lease::Lease;
+use crate::lease::{Lease, StopReason};
 use crate::runner::Worker;
 
 /// One run of one job. Cheap to clone.
@@ -59,6 +59,11 @@ impl JobContext {
     /// To be asked before each effect and each blocking call.
     pub fn check(&self) -> Result<(), Stop> {
         if self.lease.token().is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
+    }
+
+    /// Whether it was told to stop for ever, and not only here: what it has made so far is of no use to anybody.
+    pub fn stops_for_good(&self) -> bool {
+        matches!(self.lease.reason(), Some(StopReason::User | StopReason::Superseded | StopReason::Deadline))
     }
 
     /// The fence of a target: every effect on it carries this number. `None`: its lock is not held.

@@ -33,9 +33,22 @@ enum Verdict {
 fn failed(code: Code, reason: impl Into<String>) -> Verdict {
     Verdict::Finish {
         state: JobState::Failed,
-        deployment: Some(DeploymentStatus::Failed),
+        deployment: Some(ended_by(code)),
         code: Some(code),
         reason: Some(reason.into()),
+    }
+}
+
+/// The status a deployment ends in when its job failed for this reason.
+const fn ended_by(code: Code) -> DeploymentStatus {
+    match code {
+        Code::SecurityGate
+        | Code::ScannerMissing
+        | Code::ScannerDatabase
+        | Code::ScannerFailed
+        | Code::ScannerDeadline
+        | Code::ScanPolicyInvalid => DeploymentStatus::SecurityFailed,
+        _ => DeploymentStatus::Failed,
     }
 }
 

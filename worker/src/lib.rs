@@ -6,17 +6,24 @@
 //! Order of reading: [`taker`] → [`claimer`] → [`runner`] → [`supervise`] → [`dispose`] → [`finisher`], beside them
 //! [`heart`].
 
+pub mod build;
+pub mod checkout;
 mod claimer;
 mod context;
+pub mod detect;
 mod dispose;
+pub mod dockerfile;
 mod drain;
 mod finisher;
 mod heart;
 mod lease;
+pub mod log;
+pub mod pipeline;
 mod probe;
 mod readiness;
 mod registry;
 mod runner;
+pub mod scan;
 mod supervise;
 mod taker;
 
@@ -46,8 +53,8 @@ use runner::Worker;
 use taker::Taker;
 
 /// The kinds the product ships.
-pub fn registry() -> Registry {
-    Registry::default().with(ProbeHandler)
+pub fn registry(deploy: pipeline::DeployHandler) -> Registry {
+    Registry::default().with(ProbeHandler).with(deploy)
 }
 
 /// A started worker.

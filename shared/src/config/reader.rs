@@ -195,6 +195,28 @@ impl<'a> Reader<'a> {
         SecretString::from(value)
     }
 
+    /// A secret that may be left out; `check` as for [`Reader::required_secret`].
+    pub fn optional_secret(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        meaning: &'static str,
+        check: impl FnOnce(&str) -> Result<(), &'static str>,
+    ) -> Option<SecretString> {
+        let (value, effective) = match self.text(key) {
+            None => (None, Effective::Unset),
+            Some(text) => match check(&text) {
+                Ok(()) => (Some(SecretString::from(text)), Effective::Redacted),
+                Err(problem) => {
+                    self.refuse(key, problem, example);
+                    (None, Effective::Wrong)
+                }
+            },
+        };
+        self.record(Setting { key, meaning, default: Some("not set".to_owned()), effective });
+        value
+    }
+
     /// Notes a mistake that shows only when settings are compared with each other. `problem` must not hold a secret.
     pub fn refuse(&mut self, key: &'static str, problem: impl Into<String>, example: impl Into<String>) {
         let mistake = Mistake { key, problem: problem.into(), example: example.into() };

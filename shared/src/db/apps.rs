@@ -1,8 +1,9 @@
 //! Apps and the targets they are deployed to.
 
 use super::{Db, measured};
+use crate::domain::app::AppSettings;
 use crate::error::{Code, Error, Result};
-use crate::ids::{AppId, EnvironmentName, TargetName, UserId};
+use crate::ids::{AppId, DeploymentId, EnvironmentName, TargetName, UserId};
 
 /// Longest app name. It becomes part of container names and host names (RFC 1123 labels).
 pub const APP_NAME_MAX: usize = 63;
@@ -96,6 +97,61 @@ pub async fn app_get(db: &Db, owner: UserId, id: AppId) -> Result<Option<App>> {
             branch: row.branch,
             environment: EnvironmentName::parse(&row.environment)?,
             targets: row.targets.iter().map(|name| TargetName::parse(name)).collect::<Result<_>>()?,
+        })
+    })
+    .transpose()
+}
+
+/// Replaces the settings of `owner`'s app; whether there is one.
+pub async fn app_settings_put(db: &Db, owner: UserId, id: AppId, settings: &AppSettings) -> Result<bool> {
+    settings.check()?;
+    let changed = measured!(db, AppSettings, |conn| sqlx::query!(
+        "UPDATE apps SET settings = $3, updated_at = now() WHERE id = $1 AND owner_id = $2",
+        id.as_uuid(),
+        owner.as_uuid(),
+        serde_json::json!(settings),
+    )
+    .execute(conn))?;
+    Ok(changed.rows_affected() == 1)
+}
+
+/// What a deployment is of, as it stands when the deployment begins.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub app: App,
+    pub settings: AppSettings,
+    /// Asked for; `None` means the newest of the branch.
+    pub commit: Option<String>,
+}
+
+/// For the worker that runs the deployment.
+pub async fn app_plan(db: &Db, deployment: DeploymentId) -> Result<Option<Plan>> {
+    let row = measured!(db, AppPlan, |conn| {
+        sqlx::query!(
+        r#"SELECT a.id AS "id: AppId", a.owner_id AS "owner: UserId", a.name, a.repository, a.branch, d.environment,
+                  a.settings, d.commit_sha,
+                  ARRAY(SELECT t.target FROM app_targets t WHERE t.app_id = a.id ORDER BY t.target) AS "targets!"
+           FROM deployments d JOIN apps a ON a.id = d.app_id WHERE d.id = $1"#,
+        deployment.as_uuid(),
+    )
+    .fetch_optional(conn)
+    })?;
+    row.map(|row| {
+        let settings = serde_json::from_value(row.settings).map_err(|error| {
+            Error::new(Code::SettingsInvalid, format!("the app's settings cannot be read: {error}"))
+        })?;
+        Ok(Plan {
+            app: App {
+                id: row.id,
+                owner: row.owner,
+                name: row.name,
+                repository: row.repository,
+                branch: row.branch,
+                environment: EnvironmentName::parse(&row.environment)?,
+                targets: row.targets.iter().map(|name| TargetName::parse(name)).collect::<Result<_>>()?,
+            },
+            settings,
+            commit: row.commit_sha,
         })
     })
     .transpose()

@@ -7,7 +7,7 @@ use crate::domain::deployment::DeploymentStatus;
 use crate::domain::job::{CancelReason, JobState, Locking, Priority};
 use crate::domain::overlap::{self, Unfinished};
 use crate::error::{Code, Error, Result};
-use crate::ids::{AppId, Attempt, DeploymentId, EnvironmentName, JobId, UserId, WorkerId};
+use crate::ids::{AppId, Attempt, DeploymentId, EnvironmentName, JobId, ReleaseId, UserId, WorkerId};
 use crate::telemetry::TraceContext;
 
 crate::domain::text_enum! {
@@ -216,6 +216,63 @@ pub async fn deployment_advance(db: &Db, job: JobId, attempt: Attempt, to: Deplo
     }
 }
 
+/// What a deployment turned out to be of.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// 40 or 64 lower-case hex digits.
+    pub commit: String,
+    pub branch: Option<String>,
+    pub message: String,
+    pub author: String,
+}
+
+/// Writes down what was checked out, fenced by the attempt.
+pub async fn deployment_describe(db: &Db, job: JobId, attempt: Attempt, what: &Described) -> Result<()> {
+    let plain = |text: &str, most: usize| -> String { text.replace('\0', " ").chars().take(most).collect() };
+    let written = measured!(db, DeploymentDescribe, |conn| sqlx::query!(
+        "WITH mine AS (
+             SELECT deployment_id FROM jobs WHERE id = $1 AND attempt = $2 AND state = 'running' FOR UPDATE
+         )
+         UPDATE deployments d SET commit_sha = $3, branch = $4, commit_message = $5, commit_author = $6
+         FROM mine WHERE d.id = mine.deployment_id",
+        job.as_uuid(),
+        attempt.0,
+        what.commit,
+        what.branch,
+        plain(&what.message, 1000),
+        plain(&what.author, 255),
+    )
+    .execute(conn))?;
+    if written.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Error::new(Code::ClaimLost, "another worker holds this job now"))
+    }
+}
+
+/// What became of a deployment, for whoever looks after what it left on a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fate {
+    pub deployment: DeploymentId,
+    pub ended: bool,
+    pub released: bool,
+    /// The id of its release's image.
+    pub image: Option<String>,
+}
+
+/// The fates of those of `ids` that the record knows.
+pub async fn deployment_fates(db: &Db, ids: &[DeploymentId]) -> Result<Vec<Fate>> {
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+    measured!(db, DeploymentFates, |conn| sqlx::query_as!(
+        Fate,
+        r#"SELECT d.id AS "deployment!: DeploymentId", d.finished_at IS NOT NULL AS "ended!",
+                  d.release_id IS NOT NULL AS "released!", r.spec #>> '{image,id}' AS "image?"
+           FROM deployments d LEFT JOIN releases r ON r.id = d.release_id WHERE d.id = ANY ($1)"#,
+        &ids
+    )
+    .fetch_all(conn))
+}
+
 #[derive(Debug, Clone)]
 pub struct Deployment {
     pub id: DeploymentId,
@@ -223,6 +280,10 @@ pub struct Deployment {
     pub environment: EnvironmentName,
     pub trigger: Trigger,
     pub commit: Option<String>,
+    pub branch: Option<String>,
+    pub commit_message: Option<String>,
+    pub commit_author: Option<String>,
+    pub release: Option<ReleaseId>,
     pub status: DeploymentStatus,
     pub code: Option<String>,
     pub reason: Option<String>,
@@ -237,7 +298,8 @@ pub async fn deployment_get(db: &Db, id: DeploymentId) -> Result<Option<Deployme
     let row = measured!(db, DeploymentGet, |conn| {
         sqlx::query!(
         r#"SELECT id AS "id: DeploymentId", app_id AS "app: AppId", environment, trigger, commit_sha, status, code, reason,
-                  superseded_by AS "superseded_by: DeploymentId", created_at, started_at, finished_at
+                  superseded_by AS "superseded_by: DeploymentId", created_at, started_at, finished_at, branch,
+                  commit_message, commit_author, release_id AS "release: ReleaseId"
            FROM deployments WHERE id = $1"#,
         id.as_uuid()
     )
@@ -250,6 +312,10 @@ pub async fn deployment_get(db: &Db, id: DeploymentId) -> Result<Option<Deployme
             environment: EnvironmentName::parse(&row.environment)?,
             trigger: word(row.trigger)?,
             commit: row.commit_sha,
+            branch: row.branch,
+            commit_message: row.commit_message,
+            commit_author: row.commit_author,
+            release: row.release,
             status: word(row.status)?,
             code: row.code,
             reason: row.reason,

@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::error::{Code, Error, Result};
 use crate::ids::{Attempt, DeploymentId, JobId};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct LogLine {
     /// 1, 2, 3 … within a deployment.
     pub seq: i64,
@@ -47,6 +47,15 @@ pub async fn log_append(db: &Db, job: JobId, attempt: Attempt, lines: &[LogLine]
     .fetch_one(conn)
     })?;
     if held == 1 { Ok(()) } else { Err(Error::new(Code::ClaimLost, "another worker holds this job now")) }
+}
+
+/// The number of the last line of a deployment; 0 when it has none.
+pub async fn log_last(db: &Db, deployment: DeploymentId) -> Result<i64> {
+    measured!(db, LogLast, |conn| sqlx::query_scalar!(
+        r#"SELECT coalesce(max(seq), 0) AS "last!" FROM deployment_logs WHERE deployment_id = $1"#,
+        deployment.as_uuid()
+    )
+    .fetch_one(conn))
 }
 
 /// Up to `limit` lines after number `after`, in order.

@@ -6,6 +6,8 @@
 
 pub mod apps;
 pub mod audit;
+pub mod builds;
+pub mod credentials;
 pub mod deployments;
 pub mod environments;
 pub mod events;
@@ -16,9 +18,12 @@ mod operation;
 mod pool;
 pub mod releases;
 pub mod retention;
+pub mod rotation;
+pub mod scans;
 pub mod steps;
 pub mod targets;
 pub mod users;
+pub mod variables;
 pub mod workers;
 
 use std::sync::LazyLock;

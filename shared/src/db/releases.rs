@@ -22,7 +22,8 @@ pub struct Release {
     pub spec: serde_json::Value,
 }
 
-/// Records what a deployment built, fenced by the attempt. A repeated step gets the release it made before.
+/// Records what a deployment built, fenced by the attempt, together with the app's variables as they are now. A repeated
+/// step gets the release it made before.
 pub async fn release_create(db: &Db, job: JobId, attempt: Attempt, new: &NewRelease) -> Result<ReleaseId> {
     let id = measured!(db, ReleaseCreate, |conn| {
         sqlx::query_scalar!(
@@ -31,6 +32,11 @@ pub async fn release_create(db: &Db, job: JobId, attempt: Attempt, new: &NewRele
            ), made AS (
                INSERT INTO releases (id, app_id, deployment_id, image_digest, spec)
                SELECT $3, $4, $5, $6, $7 FROM mine ON CONFLICT (deployment_id) DO NOTHING RETURNING id
+           ), kept AS (
+               -- Sealed with the app and the name, which stay the same: the values need not be opened to be copied.
+               INSERT INTO release_variables (release_id, name, secret, key_id, sealed)
+               SELECT made.id, v.name, v.secret, v.key_id, v.sealed FROM made, app_variables v
+               WHERE v.app_id = $4 AND v.scope IN ('run', 'both')
            ), linked AS (
                UPDATE deployments SET release_id = (SELECT id FROM made) WHERE id = $5 AND EXISTS (SELECT 1 FROM made)
            )

@@ -1,10 +1,13 @@
 //! The rules, without any I/O: what a deployment may become, what a job is, which push wins.
 
+pub mod app;
 pub mod deployment;
 pub mod job;
 pub mod overlap;
+pub mod release;
 
 /// A closed set of words that is stored and sent as text: one table gives both directions, so they cannot differ.
+#[macro_export]
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
@@ -35,7 +38,7 @@ macro_rules! text_enum {
         impl TryFrom<String> for $name {
             type Error = $crate::domain::UnknownWord;
 
-            fn try_from(text: String) -> Result<Self, Self::Error> {
+            fn try_from(text: String) -> Result<Self, $crate::domain::UnknownWord> {
                 match text.as_str() {
                     $($text => Ok(Self::$variant),)*
                     _ => Err($crate::domain::UnknownWord { of: stringify!($name) }),
@@ -44,7 +47,7 @@ macro_rules! text_enum {
         }
     };
 }
-pub(crate) use text_enum;
+pub use crate::text_enum;
 
 /// Text that is none of the words of its set; the record and this program disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

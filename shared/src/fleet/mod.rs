@@ -3,10 +3,12 @@
 
 mod cancel;
 mod deploy;
+mod rotation;
 mod submit;
 mod why;
 
 pub use cancel::Cancel;
+pub use rotation::{Rotation, rotate};
 pub use submit::{JobRequest, Submitter};
 pub use why::{Waiting, Why};
 

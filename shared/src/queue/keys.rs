@@ -18,6 +18,10 @@ impl Keys {
         &self.prefix
     }
 
+    pub fn fleet(&self) -> &str {
+        &self.fleet
+    }
+
     pub fn queue(&self, environment: &EnvironmentName) -> String {
         format!("{}queue:{environment}", self.prefix)
     }

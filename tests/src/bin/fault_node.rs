@@ -1,9 +1,9 @@
-//! A worker or scheduler as it ships, plus scripted jobs and fail points, and a client that submits one job:
-//! `fault-node worker|scheduler|client`.
+//! A worker or scheduler as it ships, plus scripted jobs and fail points, a worker with the shipped pipeline, and a client
+//! that submits one job: `fault-node worker|deployer|scheduler|client`.
 //!
 //! `FAULT_KILL_AT=<fail point>` kills the process (-9) when it comes to that line; `FAULT_KILL_SKIP=<n>` lets it pass n
-//! times first. `FAULT_PAUSE_AT=<fail point>` holds it there for `FAULT_PAUSE_MS`, the first time. `FAULT_BUILD_MS`,
-//! `FAULT_ROLLOUT_MS` and `FAULT_DEPLOY_TARGETS` shape the deploy jobs. The client submits the script in `FAULT_SCRIPT`, or deploys `FAULT_APP`.
+//! times first. `FAULT_PAUSE_AT=<fail point>` holds it there for `FAULT_PAUSE_MS`, the first time. `FAULT_REFUSE_AT=<fail
+//! point>` makes a step of the pipeline fail there for good. `FAULT_BUILD_MS`, `FAULT_ROLLOUT_MS` and `FAULT_DEPLOY_TARGETS` shape the deploy jobs. The client submits the script in `FAULT_SCRIPT`, or deploys `FAULT_APP`.
 #![expect(clippy::expect_used, reason = "a node of a test that cannot go on must stop, and say why")]
 
 use std::process::ExitCode;
@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use deploymind_shared::config::{EnvSource, QueueConfig, Reader, SchedulerConfig, Source, WorkerConfig};
+use deploymind_shared::config::{
+    EnvSource, PipelineConfig, QueueConfig, Reader, SchedulerConfig, SecretsConfig, Source, WorkerConfig,
+};
 use deploymind_shared::db::deployments::Trigger;
 use deploymind_shared::domain::job::{JobKind as _, KINDS, Priority};
 use deploymind_shared::error::{Code, Error, Result};
@@ -19,8 +21,11 @@ use deploymind_shared::fleet::Submitter;
 use deploymind_shared::ids::TargetName;
 use deploymind_shared::lifecycle::Lifecycle;
 use deploymind_shared::process::{self, Common, Ground, Role};
+use deploymind_shared::secret::Keyring;
 use deploymind_tests::rig::{self, Stores};
 use deploymind_tests::script::{DeployHandler, RollbackHandler, Script, ScriptHandler, kill_self};
+use deploymind_worker::pipeline::{self, Tools};
+use deploymind_worker::{ProbeHandler, Registry};
 use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgPoolOptions;
 
@@ -29,9 +34,12 @@ fn main() -> ExitCode {
     arm(&EnvSource);
     let ended = match role.as_str() {
         "worker" => worker(&EnvSource),
+        "deployer" => deployer(&EnvSource),
         "scheduler" => scheduler(&EnvSource),
         "client" => client(&EnvSource),
-        other => Err(Error::new(Code::Config, format!("no role {other:?}: worker, scheduler or client"))),
+        other => {
+            Err(Error::new(Code::Config, format!("no role {other:?}: worker, deployer, scheduler or client")))
+        }
     };
     match ended {
         Ok(code) => ExitCode::from(code),
@@ -46,6 +54,9 @@ fn arm(source: &dyn Source) {
     if let Some(point) = source.get("FAULT_PAUSE_AT") {
         let ms = source.get("FAULT_PAUSE_MS").unwrap_or_default();
         fail::cfg(point, &format!("1*sleep({ms})")).expect("fail points are compiled in");
+    }
+    if let Some(point) = source.get("FAULT_REFUSE_AT") {
+        fail::cfg(point, "return").expect("fail points are compiled in");
     }
     let Some(point) = source.get("FAULT_KILL_AT") else { return };
     let skip: usize = source.get("FAULT_KILL_SKIP").and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -84,10 +95,33 @@ fn worker(source: &dyn Source) -> Result<u8> {
     process::runtime()?.block_on(process::run("worker", common, &kinds(), async |ground: Ground| {
         let Ground { fleet, lifecycle, readiness } = ground;
         let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&url)?;
-        let registry = deploymind_worker::registry()
+        let registry = Registry::default()
+            .with(ProbeHandler)
             .with(ScriptHandler { pool })
             .with(RollbackHandler { rollout })
             .with(DeployHandler { build, rollout, targets: targets.clone() });
+        let started =
+            deploymind_worker::start(fleet, config.clone(), queue.clone(), registry, &lifecycle, &readiness)
+                .await?;
+        let id = started.id;
+        Ok(Role { grace: started.grace, status: Box::new(move || serde_json::json!({ "worker": id })) })
+    }))
+}
+
+/// As it ships, but for the fail points.
+fn deployer(source: &dyn Source) -> Result<u8> {
+    let mut reader = Reader::new(source);
+    let common = Common::read(&mut reader, ([127, 0, 0, 1], 0).into());
+    let queue = QueueConfig::read(&mut reader);
+    let config = WorkerConfig::read(&mut reader);
+    let secrets = SecretsConfig::read(&mut reader);
+    let pipeline = PipelineConfig::read(&mut reader);
+    reader.finish()?;
+    let keyring = Keyring::from_config(&secrets)?;
+    process::runtime()?.block_on(process::run("worker", common, KINDS, async |ground: Ground| {
+        let Ground { fleet, lifecycle, readiness } = ground;
+        let tools = Tools::open(&pipeline, keyring, &fleet)?;
+        let registry = deploymind_worker::registry(pipeline::DeployHandler::start(tools, &fleet, &lifecycle));
         let started =
             deploymind_worker::start(fleet, config.clone(), queue.clone(), registry, &lifecycle, &readiness)
                 .await?;

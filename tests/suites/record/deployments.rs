@@ -19,15 +19,15 @@ use futures::future::join_all;
 use super::{app, claim, deploy, refused_by, user, worker};
 
 /// A claimed deployment.
-struct Claimed {
-    app: AppId,
-    deployment: DeploymentId,
-    job: JobId,
-    attempt: Attempt,
+pub struct Claimed {
+    pub app: AppId,
+    pub deployment: DeploymentId,
+    pub job: JobId,
+    pub attempt: Attempt,
 }
 
 impl Claimed {
-    async fn start(rig: &Rig) -> Self {
+    pub async fn start(rig: &Rig) -> Self {
         let owner = user(rig, "owner").await;
         let app = app(rig, owner, "shop", &rig.targets(2).await).await;
         let created = deploy(rig, app, Trigger::Push).await;
@@ -37,11 +37,11 @@ impl Claimed {
     }
 
     /// Attempts that are not the present one.
-    fn others(&self) -> [Attempt; 2] {
+    pub fn others(&self) -> [Attempt; 2] {
         [Attempt(self.attempt.0 - 1), Attempt(self.attempt.0 + 1)]
     }
 
-    async fn end(&self, rig: &Rig) {
+    pub async fn end(&self, rig: &Rig) {
         let finish = Finish {
             job: self.job,
             attempt: self.attempt,
@@ -54,7 +54,7 @@ impl Claimed {
     }
 }
 
-fn lost<T: std::fmt::Debug>(result: Result<T>) {
+pub fn lost<T: std::fmt::Debug>(result: Result<T>) {
     assert_eq!(result.expect_err("fenced").code(), Code::ClaimLost);
 }
 

@@ -16,7 +16,7 @@ use deploymind_shared::lifecycle::Lifecycle;
 use deploymind_shared::queue::hands;
 use deploymind_shared::retry::Stop;
 use deploymind_tests::process::{Proc, workspace_binary};
-use deploymind_tests::rig::{Rig, client, production};
+use deploymind_tests::rig::{Rig, client, housed, production};
 use deploymind_tests::{free_port, wait_for};
 use deploymind_worker::{Done, Handler, JobContext, Registry};
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ pub async fn enqueue(rig: &Rig, jobs: usize) -> f64 {
 }
 
 fn worker(rig: &Rig, environment: &str, places: usize) -> Proc {
-    Proc::builder("worker", shipped())
+    housed(Proc::builder("worker", shipped()))
         .arg("worker")
         .args(["--environment", environment])
         .args(["--concurrency", &places.to_string()])

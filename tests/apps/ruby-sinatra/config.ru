@@ -1,0 +1,10 @@
+require "sinatra/base"
+
+class Hello < Sinatra::Base
+  before { content_type :text }
+
+  get("/") { "ruby-sinatra says hello\n" }
+  get("/health") { "ok" }
+end
+
+run Hello

@@ -1,0 +1,294 @@
+//! A fleet that deploys for real: repositories on a git server, workers with the shipped pipeline, the machine's Docker engine.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use deploymind_shared::db::apps::{NewApp, app_create, app_settings_put};
+use deploymind_shared::db::deployments::{Created, Deployment, Trigger, deployment_get};
+use deploymind_shared::db::logs::{LogLine, log_list};
+use deploymind_shared::db::scans::scan_policy_put;
+use deploymind_shared::db::targets::target_create;
+use deploymind_shared::db::users::user_create;
+use deploymind_shared::db::variables::{Variable, variable_put};
+use deploymind_shared::domain::app::{AppSettings, VariableScope};
+use deploymind_shared::domain::job::Priority;
+use deploymind_shared::ids::{AppId, DeploymentId, TargetName, UserId};
+use deploymind_shared::secret::{Associated, KeyId, Keyring};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::env;
+use crate::git::{Entry, GitServer, Repository};
+use crate::rig::{NodeBuilder, Rig, production};
+use crate::wait_for;
+
+/// The environment's variable that names the database for the scanner.
+const NO_SCAN: &str = "off";
+
+pub struct Delivery {
+    pub rig: Rig,
+    pub git: GitServer,
+    pub keyring: Keyring,
+    keys: String,
+    pub work: TempDir,
+    pub owner: UserId,
+    target: TargetName,
+}
+
+/// How a deployment ended, with what it left in the record.
+#[derive(Debug)]
+pub struct Ended {
+    pub deployment: Deployment,
+    pub log: Vec<LogLine>,
+}
+
+impl Ended {
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.deployment.code.as_deref().unwrap_or("none")
+    }
+
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        self.deployment.status.as_str()
+    }
+
+    /// The whole log as one text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.log.iter().map(|line| format!("{}\n", line.line)).collect()
+    }
+
+    /// Built, released, and stopped only for want of a roll-out.
+    ///
+    /// # Panics
+    /// When it did not come that far; shows its log.
+    pub fn assert_released(&self) {
+        assert!(
+            self.deployment.release.is_some() && self.code() == "DM-4704",
+            "{} {}: {:?}\n{}",
+            self.status(),
+            self.code(),
+            self.deployment.reason,
+            self.text()
+        );
+    }
+}
+
+impl Delivery {
+    /// Nothing is scanned unless the test says so with [`Delivery::policy`].
+    pub async fn start() -> Self {
+        let rig = Rig::start().await;
+        let id = KeyId::parse("test").expect("a key id");
+        let keys = Keyring::generate_line(&id).to_string();
+        let keyring = Keyring::parse(&keys).expect("a key");
+        let owner = user_create(&rig.fleet.db, "owner", None).await.expect("create user").id;
+        let target = TargetName::parse("docker://local").expect("a target");
+        target_create(&rig.fleet.db, &target).await.expect("create target");
+        let work = tempfile::Builder::new().prefix("work-").tempdir().expect("a temporary directory");
+        let this = Self { rig, git: GitServer::start().await, keyring, keys, work, owner, target };
+        this.policy(&json!({ "mode": NO_SCAN })).await;
+        this
+    }
+
+    pub async fn policy(&self, policy: &Value) {
+        scan_policy_put(&self.rig.fleet.db, &production(), policy).await.expect("set policy");
+    }
+
+    /// A worker with the shipped pipeline; all of one test share a work folder, as workers of one machine do.
+    pub fn worker(&self) -> NodeBuilder {
+        let cache = env::optional(env::TRIVY_CACHE).unwrap_or_else(|| "/nowhere".to_owned());
+        self.rig
+            .node("deployer", &self.rig.stores)
+            .set("DEPLOYMIND_ENVIRONMENTS", "production")
+            .set("DEPLOYMIND_WORKER_CONCURRENCY", "2")
+            .set("DEPLOYMIND_KEYS", &self.keys)
+            .set("DEPLOYMIND_WORK_DIR", &self.work.path().display().to_string())
+            .set("DEPLOYMIND_BUILD_MIN_FREE_MB", "100")
+            .set("DEPLOYMIND_SWEEP", "1s")
+            .set(
+                "DEPLOYMIND_TRIVY",
+                &env::optional(env::TRIVY).unwrap_or_else(|| "/nowhere/trivy".to_owned()),
+            )
+            .set("DEPLOYMIND_TRIVY_CACHE", &cache)
+            .set("DEPLOYMIND_TRIVY_UPDATE", "false")
+            // The cleaning up of a stopped build takes an engine a second or two.
+            .set("DEPLOYMIND_QUEUE_CANCEL_GRACE", "8s")
+    }
+
+    /// A worker and a scheduler, ready.
+    pub async fn nodes(&self) -> (crate::rig::Node, crate::rig::Node) {
+        (self.worker().ready().await, self.rig.scheduler().ready().await)
+    }
+
+    /// A repository with one commit of these files on `main`, and an app that is deployed from it.
+    pub async fn app(&self, name: &str, files: &[Entry]) -> (AppId, Repository) {
+        let repository = self.git.repository(name);
+        if !files.is_empty() {
+            repository.commit("main", "first", files);
+        }
+        (self.app_at(name, &self.git.url(name)).await, repository)
+    }
+
+    pub async fn app_at(&self, name: &str, repository: &str) -> AppId {
+        let new = NewApp {
+            owner: self.owner,
+            name: name.to_owned(),
+            repository: repository.to_owned(),
+            branch: "main".to_owned(),
+            environment: production(),
+            targets: vec![self.target.clone()],
+        };
+        app_create(&self.rig.fleet.db, &new).await.expect("create app")
+    }
+
+    pub async fn settings(&self, app: AppId, settings: &AppSettings) {
+        assert!(app_settings_put(&self.rig.fleet.db, self.owner, app, settings).await.expect("set settings"));
+    }
+
+    pub async fn variable(&self, app: AppId, name: &str, value: &str, scope: VariableScope) {
+        let sealed = self.keyring.seal(&Associated::variable(app, name), &SecretString::from(value));
+        let variable = Variable { name: name.to_owned(), scope, secret: true, sealed };
+        variable_put(&self.rig.fleet.db, app, &[variable]).await.expect("set variable");
+    }
+
+    pub async fn deploy(&self, app: AppId) -> Created {
+        self.deploy_commit(app, None).await
+    }
+
+    pub async fn deploy_commit(&self, app: AppId, commit: Option<String>) -> Created {
+        self.rig.fleet.deploy(app, Trigger::Push, None, commit, Priority::Normal).await.expect("deploy")
+    }
+
+    pub async fn ended(&self, created: &Created, deadline: Duration) -> Ended {
+        let id = created.deployment;
+        wait_for("the deployment to end", deadline, async || {
+            let now = self.get(id).await;
+            if now.status.is_terminal() {
+                Ok(())
+            } else {
+                Err(format!("{}\n{}", now.status, self.tail(id).await))
+            }
+        })
+        .await;
+        Ended { deployment: self.get(id).await, log: self.log(id).await }
+    }
+
+    pub async fn get(&self, id: DeploymentId) -> Deployment {
+        deployment_get(&self.rig.fleet.db, id).await.expect("read deployment").expect("it is there")
+    }
+
+    /// Every line, in order.
+    pub async fn log(&self, id: DeploymentId) -> Vec<LogLine> {
+        let mut lines: Vec<LogLine> = Vec::new();
+        loop {
+            let after = lines.last().map_or(0, |line| line.seq);
+            let more = log_list(&self.rig.fleet.db, id, after, 10_000).await.expect("read log");
+            if more.is_empty() {
+                return lines;
+            }
+            lines.extend(more);
+        }
+    }
+
+    async fn tail(&self, id: DeploymentId) -> String {
+        let log = self.log(id).await;
+        log[log.len().saturating_sub(15)..].iter().map(|line| format!("  {}\n", line.line)).collect()
+    }
+
+    /// Images of this fleet, by what the engine says: id and deployment.
+    pub fn images(&self) -> Vec<(String, String)> {
+        let filter = format!("label=deploymind.fleet={}", self.rig.name);
+        let ids = docker(&["image", "ls", "--all", "--no-trunc", "--quiet", "--filter", &filter]);
+        let mut found: Vec<(String, String)> = ids
+            .lines()
+            .map(|id| {
+                let label = "{{index .Config.Labels \"deploymind.deployment\"}}";
+                (id.to_owned(), docker(&["image", "inspect", "--format", label, id]).trim().to_owned())
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Containers of build steps of this fleet, running or not, by a word that their command holds.
+    pub fn containers(&self, word: &str) -> Vec<String> {
+        docker(&["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Command}}"])
+            .lines()
+            .filter(|line| line.contains(word))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    pub fn folders(&self) -> Vec<String> {
+        let root = self.work.path().join(&self.rig.name);
+        let names = std::fs::read_dir(root).into_iter().flatten().flatten();
+        names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// Nothing may be left but images of releases: no folder, no image without one.
+    pub async fn assert_clean(&self, deadline: Duration) {
+        wait_for("nothing to be left behind", deadline, async || {
+            let folders = self.folders();
+            if !folders.is_empty() {
+                return Err(format!("folders {folders:?}"));
+            }
+            for (image, deployment) in self.images() {
+                let id = deployment.parse().map_err(|_| format!("{image} names no deployment"))?;
+                if self.get(id).await.release.is_none() {
+                    return Err(format!("{image} of {deployment}, which has no release"));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Ends the test; the images of its releases go, too.
+    pub async fn finish(self) {
+        for (image, _) in self.images() {
+            docker(&["image", "rm", "--force", &image]);
+        }
+        self.rig.finish().await;
+    }
+}
+
+/// The files below a folder, as entries of a commit.
+///
+/// # Panics
+/// When one cannot be read.
+#[must_use]
+pub fn entries(folder: &Path) -> Vec<Entry> {
+    fn walk(root: &Path, folder: &Path, found: &mut Vec<Entry>) {
+        let mut paths: Vec<_> = std::fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
+        paths.sort();
+        for path in paths {
+            if path.is_dir() {
+                walk(root, &path, found);
+            } else {
+                let name = path.strip_prefix(root).expect("inside").to_string_lossy().into_owned();
+                found.push(Entry::file(name, std::fs::read(&path).expect("a readable file")));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(folder, folder, &mut found);
+    assert!(!found.is_empty(), "{} is empty", folder.display());
+    found
+}
+
+/// What the Docker client prints.
+///
+/// # Panics
+/// When it fails: `make test` starts an engine when none answers.
+pub fn docker(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().expect("the docker client is installed");
+    assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

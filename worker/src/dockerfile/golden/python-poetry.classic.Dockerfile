@@ -1,0 +1,26 @@
+FROM python:3.12-slim-bookworm AS build
+WORKDIR /app
+ARG API_URL
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 VIRTUAL_ENV=/venv PATH=/venv/bin:$PATH
+RUN python -m venv /venv
+RUN python -m venv /opt/poetry && /opt/poetry/bin/pip install --no-cache-dir poetry
+COPY pyproject.toml poetry.lock* ./
+RUN /opt/poetry/bin/poetry install --only=main --no-root --no-interaction --no-cache \
+    || (apt-get update \
+        && apt-get install -y --no-install-recommends build-essential pkg-config python3 git \
+        && rm -rf /var/lib/apt/lists/* \
+        && /opt/poetry/bin/poetry install --only=main --no-root --no-interaction --no-cache)
+COPY . .
+
+FROM python:3.12-slim-bookworm
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends tini \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /app
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app:/app/src PORT=8000 HOST=0.0.0.0 HOME=/tmp VIRTUAL_ENV=/venv PATH=/venv/bin:$PATH
+COPY --from=build /venv /venv
+COPY --from=build --chown=10001:10001 /app ./
+USER 10001:10001
+EXPOSE 8000
+ENTRYPOINT ["/usr/bin/tini","--"]
+CMD ["gunicorn","a.wsgi:application"]

@@ -1,0 +1,64 @@
+//! The values a deployment needs, opened for as long as it runs.
+
+use deploymind_shared::db::credentials::credential_find;
+use deploymind_shared::db::variables::variable_list;
+use deploymind_shared::db::{Db, apps::Plan};
+use deploymind_shared::domain::app::{CredentialKind, CredentialUse};
+use deploymind_shared::error::Error;
+use deploymind_shared::retry::Stop;
+use deploymind_shared::secret::{Associated, Keyring};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::build::{RegistryCredential, Variable};
+use crate::checkout::{Credential, credential_host};
+use crate::log::Redactor;
+
+/// Shortest piece of a URL's password that is worth hiding by itself is the redactor's business; these are whole values.
+pub(super) struct Secrets {
+    pub(super) git: Option<Credential>,
+    pub(super) registry: Option<RegistryCredential>,
+    /// Those that the build may see.
+    pub(super) build: Vec<Variable>,
+    hidden: Vec<(String, SecretString)>,
+}
+
+impl Secrets {
+    /// Opens everything. One value that does not open refuses the deployment: it must never run without it.
+    pub(super) async fn open(db: &Db, ring: &Keyring, plan: &Plan) -> Result<Self, Stop> {
+        let mut secrets = Self { git: None, registry: None, build: Vec::new(), hidden: Vec::new() };
+        for variable in variable_list(db, plan.app.id).await? {
+            let value = ring.open(&Associated::variable(plan.app.id, &variable.name), &variable.sealed)?;
+            if variable.secret {
+                secrets.hidden.push((variable.name.clone(), value.clone()));
+            }
+            if variable.scope.in_build() {
+                secrets.build.push(Variable { name: variable.name, value, secret: variable.secret });
+            }
+        }
+        if let Some(host) = credential_host(&plan.app.repository)
+            && let Some(found) = credential_find(db, plan.app.id, CredentialUse::Git, &host).await?
+        {
+            let value = ring.open(&Associated::credential(found.id.as_uuid()), &found.sealed)?;
+            secrets.hidden.push(("GIT_CREDENTIAL".to_owned(), value.clone()));
+            secrets.git = Some(match found.kind {
+                CredentialKind::DeployKey => Credential::DeployKey(value),
+                CredentialKind::GitToken | CredentialKind::Registry => {
+                    Credential::Token { username: found.username, token: value }
+                }
+            });
+        }
+        if let Some((host, _)) = plan.settings.registry.as_deref().and_then(|name| name.split_once('/'))
+            && let Some(found) = credential_find(db, plan.app.id, CredentialUse::Registry, host).await?
+        {
+            let password = ring.open(&Associated::credential(found.id.as_uuid()), &found.sealed)?;
+            secrets.hidden.push(("REGISTRY_PASSWORD".to_owned(), password.clone()));
+            secrets.registry =
+                Some(RegistryCredential { username: found.username.unwrap_or_default(), password });
+        }
+        Ok(secrets)
+    }
+
+    pub(super) fn redactor(&self) -> Result<Redactor, Error> {
+        Redactor::new(self.hidden.iter().map(|(name, value)| (name.as_str(), value.expose_secret())))
+    }
+}
