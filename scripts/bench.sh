@@ -18,10 +18,10 @@ install_requirements
 run cargo build --release --locked -p deploymind-cli >&2
 run cargo build --release --locked -p deploymind-tests --no-default-features --bin "$bench" >&2
 servers_start
-# Building an image needs an engine, and the image it begins with.
-if [[ "$bench" == bench-pipeline && "${1:-image}" == image && -f "$ROOT/scripts/docker.sh" ]]; then
-    . "$ROOT/scripts/docker.sh"
+# Building an image needs an engine, the image it begins with, and the scanner for the rounds with scans.
+if [[ "$bench" == bench-pipeline && "${1:-image}" == image ]]; then
     engine_start
-    images_build debian
+    run "$ROOT/tests/images/build.sh" debian:bookworm-slim >&2
+    trivy_ready
 fi
 run "$CARGO_TARGET_DIR/release/$bench" "$@"

@@ -2,6 +2,7 @@
 #
 #   servers_start     sets TEMP (also TMPDIR), DEPLOYMIND_TEST_DATABASE_URL, DEPLOYMIND_TEST_REDIS_URL
 #   engine_start      sees to a Docker engine: the one that answers, or one of our own until the end
+#   trivy_ready       sets DEPLOYMIND_TEST_TRIVY, DEPLOYMIND_TEST_TRIVY_CACHE
 #   servers_stop      stops them, ends what was left running inside TEMP, removes TEMP
 #   run <command>     runs it so that a signal to this script ends it too (`launch` and `await` are its two halves)
 #
@@ -161,6 +162,14 @@ engine_start() {
     (cd / && exec dockerd) >"$log" 2>&1 </dev/null &
     ENGINE_PID=$!
     wait_ready "the Docker engine" "$ENGINE_PID" "$log" docker version || { tail -n 20 "$log" >&2; die "dockerd does not start"; }
+}
+
+# The scanner and its small database, for tests. Through files: what `run` starts is a job of its own.
+trivy_ready() {
+    run "$ROOT/scripts/trivy.sh" >"$TEMP/trivy"
+    run "$ROOT/scripts/trivy.sh" db "$TEMP/trivy-cache" >&2
+    DEPLOYMIND_TEST_TRIVY="$(cat "$TEMP/trivy")"
+    export DEPLOYMIND_TEST_TRIVY DEPLOYMIND_TEST_TRIVY_CACHE="$TEMP/trivy-cache"
 }
 
 # Every process a test starts works in a directory inside TEMP; one that is still there has lost its owner.

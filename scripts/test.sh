@@ -15,14 +15,13 @@ if (($# == 0)); then
 fi
 # The suites start the real processes, so the binaries must be there and be the ones of this source.
 run cargo build --workspace --locked
+# By itself, as it ships: beside the tests it would be built with features that only they ask for.
+run cargo build --locked -p deploymind-cli
 
 servers_start
 engine_start
 run "$ROOT/tests/images/build.sh"
-# Through files: what `run` starts is a job of its own.
-run "$ROOT/scripts/trivy.sh" >"$TEMP/trivy"
-run "$ROOT/scripts/trivy.sh" db "$TEMP/trivy-cache" >&2
-export DEPLOYMIND_TEST_TRIVY="$(cat "$TEMP/trivy")" DEPLOYMIND_TEST_TRIVY_CACHE="$TEMP/trivy-cache"
+trivy_ready
 log="$TEMP/cargo-test.log"
 # Through a file, not a pipe: a process that a test leaves behind would hold a pipe open, and this script with it.
 launch cargo test --workspace --locked --no-fail-fast -- "$@" >"$log" 2>&1

@@ -85,6 +85,9 @@ pub async fn tell(
 struct LogMessage<'a> {
     deployment_id: DeploymentId,
     kind: EventKind,
+    /// Numbers of the first and the last line of this message.
+    first: i64,
+    last: i64,
     lines: &'a [LogLine],
 }
 
@@ -92,11 +95,17 @@ struct LogMessage<'a> {
 /// the record.
 pub async fn log_publish(fleet: &Fleet, deployment: DeploymentId, lines: &[LogLine]) -> Result<()> {
     let channel = fleet.queue.keys().deployment_channel(deployment);
-    let message =
-        serde_json::to_string(&LogMessage { deployment_id: deployment, kind: EventKind::Log, lines })
-            .map_err(|error| {
-                Error::new(Code::StoreUnexpected, "lines of a log cannot be written as JSON").because(error)
-            })?;
+    let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(()) };
+    let message = LogMessage {
+        deployment_id: deployment,
+        kind: EventKind::Log,
+        first: first.seq,
+        last: last.seq,
+        lines,
+    };
+    let message = serde_json::to_string(&message).map_err(|error| {
+        Error::new(Code::StoreUnexpected, "lines of a log cannot be written as JSON").because(error)
+    })?;
     fleet.queue.publish(&[channel], &message).await
 }
 

@@ -99,10 +99,17 @@ impl Delivery {
 
     /// A worker with the shipped pipeline; all of one test share a work folder, as workers of one machine do.
     pub fn worker(&self) -> NodeBuilder {
+        self.furnished(self.rig.node("deployer", &self.rig.stores))
+    }
+
+    /// The program as it is shipped, without fail points and built without what the tests need.
+    pub fn shipped(&self) -> NodeBuilder {
+        self.furnished(NodeBuilder::shipped("worker", &self.rig.stores, &self.rig.name))
+    }
+
+    fn furnished(&self, node: NodeBuilder) -> NodeBuilder {
         let cache = env::optional(env::TRIVY_CACHE).unwrap_or_else(|| "/nowhere".to_owned());
-        self.rig
-            .node("deployer", &self.rig.stores)
-            .set("DEPLOYMIND_ENVIRONMENTS", "production")
+        node.set("DEPLOYMIND_ENVIRONMENTS", "production")
             .set("DEPLOYMIND_WORKER_CONCURRENCY", "2")
             .set("DEPLOYMIND_KEYS", &self.keys)
             .set("DEPLOYMIND_WORK_DIR", &self.work.path().display().to_string())

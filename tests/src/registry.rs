@@ -28,7 +28,8 @@ impl Registry {
     /// When `docker-registry` is not installed, or does not come up.
     pub async fn start() -> Self {
         assert!(Path::new(PROGRAM).exists(), "{PROGRAM} is missing: install docker-registry");
-        let directory = tempfile::Builder::new().prefix("registry-").tempdir().expect("a temporary directory");
+        let directory =
+            tempfile::Builder::new().prefix("registry-").tempdir().expect("a temporary directory");
         let host = format!("127.0.0.1:{}", free_port());
         let root = directory.path();
         let at = root.display();

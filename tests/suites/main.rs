@@ -15,6 +15,8 @@ mod jobs;
 #[cfg(test)]
 mod leader;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod lua;
 #[cfg(test)]
 mod outage;

@@ -75,6 +75,9 @@ pub struct ScanConfig {
     pub program: PathBuf,
     /// Whether a newer database is fetched before a scan when there is one. Off: somebody else renews it.
     pub update: bool,
+    /// For that fetch only.
+    pub proxy: Option<url::Url>,
+    pub ca_file: Option<PathBuf>,
     /// Where Trivy keeps its database.
     pub cache_dir: PathBuf,
     /// Too high: a scanner that hangs holds up the deployment. Too low: large images can never be scanned.
@@ -237,6 +240,18 @@ impl ScanConfig {
                 true,
                 "Whether a newer vulnerability database is fetched before a scan (`true` or `false`).",
                 flag,
+            ),
+            proxy: reader.optional_url(
+                "DEPLOYMIND_TRIVY_PROXY",
+                &["http", "https"],
+                "http://proxy.example:3128",
+                "Proxy through which the vulnerability database is fetched.",
+            ),
+            ca_file: reader.optional(
+                "DEPLOYMIND_TRIVY_CA_FILE",
+                "/etc/ssl/certs/ca-certificates.crt",
+                "Certificate authorities to trust when the vulnerability database is fetched.",
+                absolute,
             ),
             cache_dir: path(
                 reader,

@@ -1,7 +1,7 @@
 //! How images came to be: one row a deployment, written by the holder of its claim.
 
-use super::{Db, measured};
-use crate::error::{Code, Error, Result};
+use super::{Db, claim_lost, measured};
+use crate::error::Result;
 use crate::ids::{Attempt, DeploymentId, JobId};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -53,11 +53,7 @@ pub async fn build_write(db: &Db, job: JobId, attempt: Attempt, build: &Build) -
     )
     .execute(conn)
     })?;
-    if written.rows_affected() == 1 {
-        Ok(())
-    } else {
-        Err(Error::new(Code::ClaimLost, "another worker holds this job now"))
-    }
+    if written.rows_affected() == 1 { Ok(()) } else { Err(claim_lost()) }
 }
 
 pub async fn build_get(db: &Db, deployment: DeploymentId) -> Result<Option<Build>> {

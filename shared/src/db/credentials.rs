@@ -52,27 +52,28 @@ pub async fn credential_put(db: &Db, new: &Credential) -> Result<()> {
     Ok(())
 }
 
-/// What an app may use at `host`: its own credential before one of its owner's, a deploy key before a token.
+/// What an app may use at `host`: its own credential before one of its owner's.
 pub async fn credential_find(
     db: &Db,
     app: AppId,
     purpose: CredentialUse,
     host: &str,
 ) -> Result<Option<Credential>> {
-    let kinds: &[&str] = match purpose {
-        CredentialUse::Git => &["deploy_key", "git_token"],
-        CredentialUse::Registry => &["registry"],
+    let kind = match purpose {
+        CredentialUse::GitHttp => CredentialKind::GitToken,
+        CredentialUse::GitSsh => CredentialKind::DeployKey,
+        CredentialUse::Registry => CredentialKind::Registry,
     };
     let row = measured!(db, CredentialFind, |conn| {
         sqlx::query!(
         r#"SELECT c.id AS "id: CredentialId", c.owner_id AS "owner: UserId", c.app_id AS "app: AppId", c.kind, c.host,
                   c.username, c.key_id, c.sealed
            FROM apps a JOIN credentials c ON c.owner_id = a.owner_id AND (c.app_id IS NULL OR c.app_id = a.id)
-           WHERE a.id = $1 AND c.host = $2 AND c.kind = ANY ($3)
-           ORDER BY c.app_id IS NULL, c.kind LIMIT 1"#,
+           WHERE a.id = $1 AND c.host = $2 AND c.kind = $3
+           ORDER BY c.app_id IS NULL LIMIT 1"#,
         app.as_uuid(),
         host,
-        kinds as &[&str],
+        kind.as_str(),
     )
     .fetch_optional(conn)
     })?;

@@ -1,7 +1,7 @@
 //! Deployments: accepted together with their job in one transaction, moved on only by the holder of the claim.
 
 use super::jobs::{Job, job_get};
-use super::{Db, measured, word};
+use super::{Db, claim_lost, measured, word};
 use crate::clock::Timestamp;
 use crate::domain::deployment::DeploymentStatus;
 use crate::domain::job::{CancelReason, JobState, Locking, Priority};
@@ -243,11 +243,7 @@ pub async fn deployment_describe(db: &Db, job: JobId, attempt: Attempt, what: &D
         plain(&what.author, 255),
     )
     .execute(conn))?;
-    if written.rows_affected() == 1 {
-        Ok(())
-    } else {
-        Err(Error::new(Code::ClaimLost, "another worker holds this job now"))
-    }
+    if written.rows_affected() == 1 { Ok(()) } else { Err(claim_lost()) }
 }
 
 /// What became of a deployment, for whoever looks after what it left on a machine.

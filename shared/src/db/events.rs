@@ -1,8 +1,8 @@
 //! Events of a deployment: numbered by their one writer, the holder of the claim, and never changed.
 
-use super::{Db, measured};
+use super::{Db, claim_lost, measured};
 use crate::clock::Timestamp;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::ids::{Attempt, DeploymentId, JobId};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,7 @@ pub async fn event_append(
         )
         .fetch_optional(&mut *txn)
         .await?
-        .ok_or_else(|| Error::new(Code::ClaimLost, "another worker holds this job now"))?;
+        .ok_or_else(claim_lost)?;
         let row = sqlx::query!(
             r#"INSERT INTO events (deployment_id, seq, kind, body)
                SELECT $1, coalesce(max(seq), 0) + 1, $2, $3 FROM events WHERE deployment_id = $1

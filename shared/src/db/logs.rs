@@ -1,8 +1,8 @@
 //! Deployment logs: numbered lines, appended in batches by the holder of the claim, never changed.
 
-use super::{Db, measured};
+use super::{Db, claim_lost, measured};
 use crate::clock::Timestamp;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::ids::{Attempt, DeploymentId, JobId};
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -46,7 +46,7 @@ pub async fn log_append(db: &Db, job: JobId, attempt: Attempt, lines: &[LogLine]
     )
     .fetch_one(conn)
     })?;
-    if held == 1 { Ok(()) } else { Err(Error::new(Code::ClaimLost, "another worker holds this job now")) }
+    if held == 1 { Ok(()) } else { Err(claim_lost()) }
 }
 
 /// The number of the last line of a deployment; 0 when it has none.

@@ -146,6 +146,11 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// A fenced write changed nothing: the attempt it names is over.
+pub(crate) fn claim_lost() -> Error {
+    Error::new(Code::ClaimLost, "another worker holds this job now")
+}
+
 /// The constraint a failed statement ran into, by name.
 pub(crate) fn violated(error: &Error) -> Option<&str> {
     let source = std::error::Error::source(error)?.downcast_ref::<sqlx::Error>()?;

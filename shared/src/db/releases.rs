@@ -1,7 +1,7 @@
 //! Releases: written once, never changed (the database refuses), rolled out as often as needed.
 
-use super::{Db, measured};
-use crate::error::{Error, Result};
+use super::{Db, claim_lost, measured};
+use crate::error::Result;
 use crate::ids::{AppId, Attempt, DeploymentId, JobId, ReleaseId};
 
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ pub async fn release_create(db: &Db, job: JobId, attempt: Attempt, new: &NewRele
     )
     .fetch_optional(conn)
     })?;
-    id.ok_or_else(|| Error::new(crate::error::Code::ClaimLost, "another worker holds this job now"))
+    id.ok_or_else(claim_lost)
 }
 
 pub async fn release_get(db: &Db, id: ReleaseId) -> Result<Option<Release>> {

@@ -1,6 +1,6 @@
 //! What the security scans of a deployment found, and what an environment makes of it.
 
-use super::{Db, measured, word};
+use super::{Db, claim_lost, measured, word};
 use crate::clock::Timestamp;
 use crate::error::{Code, Error, Result};
 use crate::ids::{AllowanceId, Attempt, DeploymentId, EnvironmentName, JobId, UserId};
@@ -64,11 +64,7 @@ pub async fn scan_write(db: &Db, job: JobId, attempt: Attempt, scan: &Scan) -> R
     )
     .execute(conn)
     })?;
-    if written.rows_affected() == 1 {
-        Ok(())
-    } else {
-        Err(Error::new(Code::ClaimLost, "another worker holds this job now"))
-    }
+    if written.rows_affected() == 1 { Ok(()) } else { Err(claim_lost()) }
 }
 
 /// The scans of a deployment: of its source, then of its image.

@@ -1,7 +1,7 @@
 //! The journal of a deployment's steps: written before and after each, fenced by the attempt.
 
-use super::{Db, measured, word};
-use crate::error::{Code, Error, Result};
+use super::{Db, claim_lost, measured, word};
+use crate::error::Result;
 use crate::ids::{Attempt, DeploymentId, Epoch, JobId};
 
 crate::domain::text_enum! {
@@ -46,11 +46,7 @@ pub async fn step_write(db: &Db, job: JobId, attempt: Attempt, step: &Step) -> R
     )
     .execute(conn)
     })?;
-    if written.rows_affected() == 1 {
-        Ok(())
-    } else {
-        Err(Error::new(Code::ClaimLost, "another worker holds this job now"))
-    }
+    if written.rows_affected() == 1 { Ok(()) } else { Err(claim_lost()) }
 }
 
 /// All steps of a deployment, in the order they were first begun.

@@ -35,7 +35,10 @@ impl VariableScope {
 /// What a credential is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialUse {
-    Git,
+    /// A repository over HTTP.
+    GitHttp,
+    /// A repository over SSH.
+    GitSsh,
     Registry,
 }
 

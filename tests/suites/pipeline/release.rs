@@ -43,3 +43,15 @@ async fn a_push_becomes_a_labelled_image_and_an_immutable_release() {
     delivery.assert_clean(SOON).await;
     delivery.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_as_it_ships_deploys() {
+    let delivery = Delivery::start().await;
+    let (app, _) = delivery.app("shop", &small()).await;
+    delivery.variable(app, "API_TOKEN", "value-of-the-token", VariableScope::Run).await;
+    let _nodes = (delivery.shipped().ready().await, delivery.rig.scheduler().ready().await);
+    let ended = delivery.ended(&delivery.deploy(app).await, SOON).await;
+    ended.assert_released();
+    delivery.assert_clean(SOON).await;
+    delivery.finish().await;
+}

@@ -168,16 +168,16 @@ async fn an_app_gets_its_own_credential_before_its_owners_and_nobody_elses() {
     let find = async |app, purpose, host: &str| {
         credential_find(db, app, purpose, host).await.expect("find").map(|found| found.id)
     };
-    assert_eq!(find(shop, CredentialUse::Git, host).await, Some(of_shop.id));
-    assert_eq!(find(blog, CredentialUse::Git, host).await, Some(of_owner.id));
+    assert_eq!(find(shop, CredentialUse::GitHttp, host).await, Some(of_shop.id));
+    assert_eq!(find(blog, CredentialUse::GitHttp, host).await, Some(of_owner.id));
     assert_eq!(find(blog, CredentialUse::Registry, host).await, Some(registry.id));
-    assert_eq!(find(shop, CredentialUse::Git, "git.example").await, None);
+    assert_eq!(find(shop, CredentialUse::GitHttp, "git.example").await, None);
     let newer = new(owner, Some(shop), CredentialKind::GitToken, host);
     credential_put(db, &newer).await.expect("replace");
-    assert_eq!(find(shop, CredentialUse::Git, host).await, Some(newer.id));
+    assert_eq!(find(shop, CredentialUse::GitHttp, host).await, Some(newer.id));
     assert!(!credential_delete(db, stranger, newer.id).await.expect("not theirs"));
     assert!(credential_delete(db, owner, newer.id).await.expect("delete"));
-    assert_eq!(find(shop, CredentialUse::Git, host).await, Some(of_owner.id));
+    assert_eq!(find(shop, CredentialUse::GitHttp, host).await, Some(of_owner.id));
     let bad = new(owner, None, CredentialKind::GitToken, "Git.Example/path");
     assert_eq!(credential_put(db, &bad).await.expect_err("host").code(), Code::FieldTooLong);
     let nowhere = new(owner, Some(AppId::generate()), CredentialKind::GitToken, host);

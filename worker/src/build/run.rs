@@ -150,13 +150,13 @@ pub fn choose(
         (Builder::BuildKit, _) if !have => {
             return Err(Stop::terminal(
                 Code::SettingsInvalid,
-                "the app asks for BuildKit and the engine has none; use the builder `auto`, or a newer engine",
+                "DEPLOYMIND_BUILDER asks for BuildKit and the engine has none; set it to `auto`, or use a newer engine",
             ));
         }
         (Builder::BuildKit, Caps::Require) if !capped => {
             return Err(Stop::terminal(
                 Code::SettingsInvalid,
-                "the app asks for BuildKit, whose steps this engine cannot cap, and the operator requires caps; use the builder `auto`",
+                "DEPLOYMIND_BUILDER asks for BuildKit, whose steps this engine cannot cap, and caps are required; set it to `auto`, or give up the caps with DEPLOYMIND_BUILD_REQUIRE_CAPS=false",
             ));
         }
         (Builder::Auto, Caps::Require) if have && !capped => (

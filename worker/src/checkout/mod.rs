@@ -125,14 +125,23 @@ pub struct Warning {
     pub text: String,
 }
 
-/// `host[:port]` of a repository: where its credential is looked up and the only place it is sent to. `None` for an
-/// address that is not taken, and for a local one.
-pub fn credential_host(repository: &str) -> Option<String> {
+/// Where a credential is sent and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// `host[:port]`.
+    pub host: String,
+    /// Whether it takes a token; a key otherwise.
+    pub http: bool,
+}
+
+/// Where the credential of a repository belongs. `None` for an address that is not taken, and for a local one.
+pub fn credential_place(repository: &str) -> Option<Place> {
     let address = address::Address::parse(repository, true).ok()?;
+    let http = matches!(address.scheme, address::Scheme::Https | address::Scheme::Http);
     match (address.host.as_str(), address.port) {
         ("", _) => None,
-        (host, None) => Some(host.to_owned()),
-        (host, Some(port)) => Some(format!("{host}:{port}")),
+        (host, None) => Some(Place { host: host.to_owned(), http }),
+        (host, Some(port)) => Some(Place { host: format!("{host}:{port}"), http }),
     }
 }
 

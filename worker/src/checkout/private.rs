@@ -226,7 +226,7 @@ pub(super) fn host_key_missing(origin: &Address) -> Error {
     Error::new(
         Code::HostKeyRefused,
         format!(
-            "the SSH host key of {host} is not among the known ones; print it with `ssh-keyscan{port} {host}`, compare it with what the server's owner publishes, and store those lines as the app's known hosts"
+            "the SSH host key of {host} is not among the known ones; print it with `ssh-keyscan{port} {host}`, compare it with what the server's owner publishes, and store those lines as the file that DEPLOYMIND_SSH_KNOWN_HOSTS names"
         ),
     )
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::journal::Journal;
 use super::run::{Run, hide};
 use super::secrets::Secrets;
+use super::step::stopped;
 use super::steps::{Build, Checkout, Detect, Detected, Push, Release, ScanImage, ScanSource};
 use super::tools::Tools;
 use super::{STEPS, sweep};
@@ -61,14 +62,13 @@ impl Handler for DeployHandler {
         let journal = Journal::open(&context, deployment).await?;
         journal.write(STEPS[0], StepState::Started, None).await?;
         let opened = self.open(&context, deployment).await;
-        // What does not open has no secrets that could get out.
-        let redactor = match &opened {
-            Ok((_, secrets)) => secrets.redactor(),
-            Err(_) => Ok(Redactor::shapes_only()),
-        };
-        let (redactor, opened) = match redactor {
-            Ok(redactor) => (Arc::new(redactor), opened),
-            Err(error) => (Arc::new(Redactor::shapes_only()), Err(Stop::from(error))),
+        let (redactor, opened) = match opened {
+            Ok((plan, secrets)) => match secrets.redactor().await {
+                Ok(redactor) => (Arc::new(redactor), Ok((plan, secrets))),
+                Err(stop) => (Arc::new(Redactor::shapes_only()), Err(stop)),
+            },
+            // What does not open has no secrets that could get out.
+            Err(stop) => (Arc::new(Redactor::shapes_only()), Err(stop)),
         };
         let last = log_last(context.db(), deployment).await?;
         let (lines, received) = Lines::channel(log::writer::ROOM);
@@ -106,7 +106,14 @@ impl Handler for DeployHandler {
             say_end(&lines, &ended).await;
             if let Err(Stop::Terminal(error)) = &ended {
                 let body = json!({ "code": error.code().as_str(), "reason": error.sentence() });
-                context.tell(EventKind::DeploymentFailed, &body).await?;
+                // The verdict stands, whether or not it can be told now.
+                match context.tell(EventKind::DeploymentFailed, &body).await {
+                    Err(Stop::ClaimLost) => return Err(Stop::ClaimLost),
+                    Err(stop) => {
+                        tracing::warn!(deployment.id = %deployment, stop = ?stop, "its failure was not told")
+                    }
+                    Ok(()) => {}
+                }
             }
             drop(lines);
             ended
@@ -183,6 +190,7 @@ impl Run {
         let released = self.step(&release, cancel).await?;
         self.progress(DeploymentStatus::SecurityScanning, 90, "release recorded").await?;
         self.lines.info(format!("release {}", released.release)).await;
+        stopped(cancel)?;
         Err(no_runtime(&self.plan))
     }
 
@@ -227,9 +235,8 @@ impl Run {
         };
         match Box::pin(async { tokio::join!(scan, build) }).await {
             (Ok(_), built) => built,
-            // The scan was stopped because the build had failed: the build's is the reason.
-            (Err(Stop::Cancelled), Err(stop)) => Err(stop),
-            (Err(stop), _) => Err(stop),
+            (Err(scan), Err(build)) if weight(&build) > weight(&scan) => Err(build),
+            (Err(scan), _) => Err(scan),
         }
     }
 
@@ -241,6 +248,16 @@ impl Run {
         let detected = self.step(&Detect, cancel).await?;
         let built = self.step(&Build { detected: &detected, commit }, cancel).await?;
         Ok((detected, built))
+    }
+}
+
+/// Which of two reasons to stop counts: one that was stopped because of the other never does.
+const fn weight(stop: &Stop) -> u8 {
+    match stop {
+        Stop::ClaimLost => 3,
+        Stop::Terminal(_) => 2,
+        Stop::Retryable { .. } | Stop::Parked => 1,
+        Stop::Cancelled => 0,
     }
 }
 

@@ -12,7 +12,11 @@ const ROUNDS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Kills every process whose working folder is `folder` or below; says how many signals that took. Where there is no
-/// `/proc`, it finds none.
+/// `/proc`, it finds none. For a blocking thread.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it runs on a blocking thread, and nothing tells when a process is gone"
+)]
 pub(super) fn evict(folder: &Path) -> usize {
     // The kernel tells real paths. A folder that is not there may still be somebody's, by the name it had.
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());

@@ -4,16 +4,15 @@ use deploymind_shared::db::credentials::credential_find;
 use deploymind_shared::db::variables::variable_list;
 use deploymind_shared::db::{Db, apps::Plan};
 use deploymind_shared::domain::app::{CredentialKind, CredentialUse};
-use deploymind_shared::error::Error;
+use deploymind_shared::error::{Code, Error};
 use deploymind_shared::retry::Stop;
 use deploymind_shared::secret::{Associated, Keyring};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::build::{RegistryCredential, Variable};
-use crate::checkout::{Credential, credential_host};
+use crate::checkout::{Credential, Place, credential_place};
 use crate::log::Redactor;
 
-/// Shortest piece of a URL's password that is worth hiding by itself is the redactor's business; these are whole values.
 pub(super) struct Secrets {
     pub(super) git: Option<Credential>,
     pub(super) registry: Option<RegistryCredential>,
@@ -35,8 +34,9 @@ impl Secrets {
                 secrets.build.push(Variable { name: variable.name, value, secret: variable.secret });
             }
         }
-        if let Some(host) = credential_host(&plan.app.repository)
-            && let Some(found) = credential_find(db, plan.app.id, CredentialUse::Git, &host).await?
+        if let Some(Place { host, http }) = credential_place(&plan.app.repository)
+            && let purpose = if http { CredentialUse::GitHttp } else { CredentialUse::GitSsh }
+            && let Some(found) = credential_find(db, plan.app.id, purpose, &host).await?
         {
             let value = ring.open(&Associated::credential(found.id.as_uuid()), &found.sealed)?;
             secrets.hidden.push(("GIT_CREDENTIAL".to_owned(), value.clone()));
@@ -58,7 +58,14 @@ impl Secrets {
         Ok(secrets)
     }
 
-    pub(super) fn redactor(&self) -> Result<Redactor, Error> {
-        Redactor::new(self.hidden.iter().map(|(name, value)| (name.as_str(), value.expose_secret())))
+    /// Large values take a while to make all forms of.
+    pub(super) async fn redactor(&self) -> Result<Redactor, Stop> {
+        let hidden = self.hidden.clone();
+        let build = move || Redactor::new(hidden.iter().map(|(name, value)| (name, value.expose_secret())));
+        let built = tokio::task::spawn_blocking(build).await.map_err(|panic| {
+            Error::new(Code::JobPanicked, "the log could not be made safe for this app's secrets")
+                .because(panic)
+        })?;
+        Ok(built?)
     }
 }

@@ -57,7 +57,10 @@ impl Run {
                 return Err(stop);
             }
         };
-        self.journal.write_done(S::NAME, &output).await?;
+        // The journal is a record like any other: no secret's value stays in it.
+        let mut kept = serde_json::json!(output);
+        self.redactor.redact_json(&mut kept);
+        self.journal.write_done(S::NAME, &kept).await?;
         fail::fail_point!(&format!("pipeline.{}.done", S::NAME), |_| Err(refused()));
         tracing::info!(
             deployment.id = %self.deployment,

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use deploymind_shared::db::Db;
 use deploymind_shared::db::deployments::{Fate, deployment_fates};
@@ -15,6 +16,9 @@ use deploymind_shared::retry::Stop;
 use super::tools::Tools;
 use super::{LABEL_FLEET, workspace};
 use crate::build;
+
+/// How long a folder that the record does not know is left alone. Longer than any deployment runs.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Sweeps at once and then periodically, until it is dropped.
 pub(super) async fn keep_clean(tools: Arc<Tools>, db: Db) {
@@ -33,8 +37,12 @@ async fn folders(tools: &Tools, db: &Db) -> Result<()> {
     let found = tools.workspaces.list().await.map_err(workspace::failed)?;
     let fates = fates(db, &found).await?;
     for id in found {
-        // One that the record has forgotten has ended, too: its row is older than any folder of a running one.
-        if fates.get(&id).is_none_or(|fate| fate.ended) {
+        let ended = match fates.get(&id) {
+            Some(fate) => fate.ended,
+            // Deleted from the record, or another fleet's of the same name, whose record this is not.
+            None => tools.workspaces.of(id).untouched_for(FORGOTTEN).await,
+        };
+        if ended {
             tools.workspaces.of(id).remove().await?;
             tracing::info!(deployment.id = %id, "removed the folder of an ended deployment");
         }

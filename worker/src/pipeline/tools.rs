@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use deploymind_shared::config::{BuilderChoice, PipelineConfig};
+use deploymind_shared::config::{BuilderChoice, PipelineConfig, ScanConfig};
 use deploymind_shared::error::{Code, Error};
 use deploymind_shared::fleet::Fleet;
 use deploymind_shared::retry::Stop;
@@ -57,7 +57,7 @@ impl Tools {
             deadline: config.deadline,
             max_database_age: config.max_database_age,
             update: config.update,
-            update_env: Vec::new(),
+            update_env: update_env(config),
         }
     }
 
@@ -72,6 +72,12 @@ impl Tools {
     pub(super) fn caps(&self) -> Caps {
         if self.config.build.require_caps { Caps::Require } else { Caps::BestEffort }
     }
+}
+
+fn update_env(config: &ScanConfig) -> Vec<(String, String)> {
+    let proxy = config.proxy.as_ref().map(|url| ("HTTPS_PROXY".to_owned(), url.to_string()));
+    let ca = config.ca_file.as_ref().map(|path| ("SSL_CERT_FILE".to_owned(), path.display().to_string()));
+    proxy.into_iter().chain(ca).collect()
 }
 
 fn address(text: &str) -> Result<Address, Error> {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use deploymind_shared::error::{Code, Error};
 use deploymind_shared::ids::DeploymentId;
@@ -97,6 +98,12 @@ impl Workspace {
             tracing::info!(folder = %self.root.display(), processes = ended, "ended what a dead worker left running");
         }
         Ok(())
+    }
+
+    /// Whether nothing has been put there or taken away for so long.
+    pub(super) async fn untouched_for(&self, least: Duration) -> bool {
+        let changed = tokio::fs::metadata(&self.root).await.and_then(|data| data.modified());
+        changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age >= least))
     }
 
     /// Removes everything, and whatever still runs in it; nothing there is fine.

@@ -45,7 +45,8 @@ pub async fn measure() {
     show("cold", &cold);
     let warm = bench.rounds(WARM, &|| (first.clone(), unique())).await;
     show("warm", &warm);
-    let parts = json!({ "name": "commit_to_image_steps_ms", "cold": steps(&cold.ours), "warm": steps(&warm.ours) });
+    let parts =
+        json!({ "name": "commit_to_image_steps_ms", "cold": steps(&cold.ours), "warm": steps(&warm.ours) });
     println!("{parts}");
 
     if trivy().is_some() {
@@ -70,9 +71,13 @@ impl Bench {
             let (seed, change) = tree();
             let commit = self.commit(&seed, &change);
             if (number / 2 + number) % 2 == 0 {
-                rounds.ours.push(self.ours.commit_to_image(&commit).await);
+                let run = self.ours.commit_to_image(&commit).await;
+                eprintln!("  ours {:.2} s", run.seconds);
+                rounds.ours.push(run);
             } else {
-                rounds.by_hand.push(self.by_hand(commit).await);
+                let seconds = self.by_hand(commit).await;
+                eprintln!("  by hand {seconds:.2} s");
+                rounds.by_hand.push(seconds);
             }
         }
         rounds
@@ -101,7 +106,8 @@ fn unique() -> String {
 }
 
 fn show(name: &str, rounds: &Rounds) {
-    let (value, floor) = (median(rounds.ours.iter().map(|run| run.seconds)), median(rounds.by_hand.iter().copied()));
+    let (value, floor) =
+        (median(rounds.ours.iter().map(|run| run.seconds)), median(rounds.by_hand.iter().copied()));
     let target = floor * (1.0 + TARGET_SHARE) + TARGET_S;
     let all = |samples: &mut dyn Iterator<Item = f64>| samples.map(round).collect::<Vec<_>>();
     let more = json!({

@@ -127,7 +127,8 @@ async fn write(rig: &Rig, round: usize, redactor: &Arc<Redactor>) -> (f64, f64) 
             lines.info(text(number)).await;
         }
     });
-    let totals = Box::pin(writer.run(&CancellationToken::new(), Duration::from_secs(30))).await.expect("written");
+    let totals =
+        Box::pin(writer.run(&CancellationToken::new(), Duration::from_secs(30))).await.expect("written");
     let per_s = LINES as f64 / begun.elapsed().as_secs_f64();
     let grown = memory_mb("VmHWM:") - before;
     saying.join_next().await.expect("one task").expect("no panic");

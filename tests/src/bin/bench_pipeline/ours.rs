@@ -64,14 +64,14 @@ impl Ours {
             .expect("postgres answers");
         let commit = Some(commit.to_owned());
         let fleet = &self.rig.fleet;
-        let created =
-            fleet.deploy(self.app, Trigger::Push, None, commit, Priority::Normal).await.expect("accept deployment");
+        let created = fleet
+            .deploy(self.app, Trigger::Push, None, commit, Priority::Normal)
+            .await
+            .expect("accept deployment");
         let id = created.deployment;
-        wait_for("the deployment to end", DEADLINE, async || {
-            match deployment_get(&fleet.db, id).await {
-                Ok(Some(now)) if now.status.is_terminal() => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
+        wait_for("the deployment to end", DEADLINE, async || match deployment_get(&fleet.db, id).await {
+            Ok(Some(now)) if now.status.is_terminal() => Ok(()),
+            other => Err(format!("{other:?}")),
         })
         .await;
         let released: Option<f64> = sqlx::query_scalar(
@@ -91,8 +91,10 @@ impl Ours {
     }
 
     async fn parts(&self, id: DeploymentId, accepted: f64, released: f64) -> Vec<(String, f64)> {
+        // Unwinding writes a new end over that of the step it undoes; then the next one's beginning stands for it.
         let steps: Vec<(String, f64, f64)> = sqlx::query_as(
-            "SELECT step, extract(epoch FROM started_at)::float8, extract(epoch FROM finished_at)::float8
+            "SELECT step, extract(epoch FROM started_at)::float8, extract(epoch FROM CASE WHEN state = 'undone'
+                 THEN lead(started_at) OVER (ORDER BY started_at) ELSE finished_at END)::float8
              FROM deployment_steps WHERE deployment_id = $1 ORDER BY started_at",
         )
         .bind(id.as_uuid())
@@ -134,7 +136,8 @@ impl Ours {
 
 /// Where the scanner and its database are, when there is one.
 pub fn trivy() -> Option<(String, String)> {
-    let (program, cache) = (EnvSource.get("DEPLOYMIND_TEST_TRIVY")?, EnvSource.get("DEPLOYMIND_TEST_TRIVY_CACHE")?);
+    let (program, cache) =
+        (EnvSource.get("DEPLOYMIND_TEST_TRIVY")?, EnvSource.get("DEPLOYMIND_TEST_TRIVY_CACHE")?);
     PathBuf::from(&program).is_file().then_some((program, cache))
 }
 

@@ -22,7 +22,7 @@ use deploymind_worker::pipeline::STEPS;
 use futures::stream::{self, StreamExt as _};
 use secrecy::SecretString;
 
-use crate::common::{SOON, small};
+use crate::common::SOON;
 
 /// Cases that run side by side in one test. The machine of the tests has few cores.
 const ABREAST: usize = 3;
@@ -46,12 +46,25 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// An app whose image goes to the registry, so that no step is left out.
-    pub async fn start(registry: &Registry, files: &[Entry]) -> Self {
+    async fn start(dockerfile: &str) -> Self {
         let delivery = Delivery::start().await;
-        let (app, _) = delivery.app("shop", files).await;
-        let settings = AppSettings { registry: Some(format!("{}/shop", registry.host())), ..AppSettings::default() };
-        delivery.settings(app, &settings).await;
+        let files = [
+            Entry::file("Dockerfile", dockerfile),
+            Entry::file(".dockerignore", ".git\n"),
+            Entry::file("hello", "hello\n"),
+        ];
+        let (app, _) = delivery.app("shop", &files).await;
+        let scheduler = patient(delivery.rig.scheduler()).ready().await;
+        Self { delivery, app, _scheduler: scheduler }
+    }
+
+    /// An app whose image goes to the registry, so that no step is left out. There is next to nothing to send.
+    pub async fn small(registry: &Registry) -> Self {
+        let bench = Self::start("FROM scratch\nCOPY hello /hello\nUSER 1000\nCMD [\"/hello\"]\n").await;
+        let Self { delivery, app, .. } = &bench;
+        let settings =
+            AppSettings { registry: Some(format!("{}/shop", registry.host())), ..AppSettings::default() };
+        delivery.settings(*app, &settings).await;
         let id = CredentialId::generate();
         let password = SecretString::from(registry.password());
         let credential = Credential {
@@ -64,23 +77,18 @@ impl Bench {
             sealed: delivery.keyring.seal(&Associated::credential(id.as_uuid()), &password),
         };
         credential_put(&delivery.rig.fleet.db, &credential).await.expect("set credential");
-        let scheduler = delivery.rig.scheduler().ready().await;
-        Self { delivery, app, _scheduler: scheduler }
+        bench
     }
 
-    pub async fn small(registry: &Registry) -> Self {
-        Self::start(registry, &small()).await
+    pub fn worker(&self) -> NodeBuilder {
+        patient(self.delivery.worker())
     }
 
-    /// One whose build sleeps as long as [`Bench::nap`] says.
-    pub async fn sleeping(registry: &Registry, nap: u32) -> Self {
-        let mut files = small();
-        files.push(Entry::file(
-            "Dockerfile",
-            "FROM debian:bookworm-slim\nARG NAP\nRUN sleep $NAP\nCOPY hello /hello\nUSER 1000\nCMD [\"cat\", \"/hello\"]\n",
-        ));
-        files.remove(0);
-        let bench = Self::start(registry, &files).await;
+    /// One whose build sleeps as long as [`Bench::nap`] says, and whose image goes nowhere.
+    pub async fn sleeping(nap: u32) -> Self {
+        let bench =
+            Self::start("FROM debian:bookworm-slim\nARG NAP\nRUN sleep $NAP\nUSER 1000\nCMD [\"true\"]\n")
+                .await;
         bench.nap(nap).await;
         bench
     }
@@ -88,13 +96,14 @@ impl Bench {
     pub async fn nap(&self, seconds: u32) {
         let value = SecretString::from(seconds.to_string());
         let sealed = self.delivery.keyring.seal(&Associated::variable(self.app, "NAP"), &value);
-        let variable = Variable { name: "NAP".to_owned(), scope: VariableScope::Build, secret: false, sealed };
+        let variable =
+            Variable { name: "NAP".to_owned(), scope: VariableScope::Build, secret: false, sealed };
         variable_put(&self.delivery.rig.fleet.db, self.app, &[variable]).await.expect("set variable");
     }
 
     /// A worker that cleans up what it undoes, and sweeps nothing but at its start.
     pub fn unswept(&self) -> NodeBuilder {
-        self.delivery.worker().set("DEPLOYMIND_SWEEP", "1h")
+        self.worker().set("DEPLOYMIND_SWEEP", "1h")
     }
 
     pub async fn journal(&self, created: &Created) -> BTreeMap<String, Step> {
@@ -146,6 +155,11 @@ impl Bench {
         })
         .await;
     }
+}
+
+/// A fail point that pauses holds a thread of its worker, and the machine may be busy: neither counts as death.
+fn patient(node: NodeBuilder) -> NodeBuilder {
+    node.set("DEPLOYMIND_QUEUE_WORKER_TTL", "4s").set("DEPLOYMIND_QUEUE_LOCK_TTL", "6s")
 }
 
 /// Waits until it has died at that line.
@@ -219,7 +233,7 @@ pub struct SleepyScanner {
 }
 
 impl SleepyScanner {
-    /// `kind` is Trivy's own word: `fs` or `image`. `None` where there is no Trivy to go on to.
+    /// `kind` is Trivy's own word: `fs` or `image`.
     pub fn new(kind: &str) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::Builder::new().prefix("scanner-").tempdir().expect("a temporary directory");
@@ -260,7 +274,8 @@ pub async fn table<C: Send + 'static, F: Future<Output = (String, Duration)>>(
     run: impl Fn(C) -> F,
 ) {
     let began = Instant::now();
-    let mut rows: Vec<(String, Duration)> = stream::iter(cases).map(run).buffer_unordered(ABREAST).collect().await;
+    let mut rows: Vec<(String, Duration)> =
+        stream::iter(cases).map(run).buffer_unordered(ABREAST).collect().await;
     rows.sort();
     let mut text = format!("{title} ({} cases in {:.0} s)\n", rows.len(), began.elapsed().as_secs_f64());
     for (case, took) in rows {

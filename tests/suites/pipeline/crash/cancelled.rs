@@ -12,12 +12,14 @@ use deploymind_tests::rig::{NodeBuilder, production};
 use deploymind_tests::wait_for;
 use serde_json::json;
 
-use super::bench::{Bench, POINTS, SleepyScanner, asleep, assert_awake, nap, point, steps, table, working_in};
+use super::bench::{
+    Bench, POINTS, SleepyScanner, asleep, assert_awake, nap, point, steps, table, working_in,
+};
 use crate::common::SOON;
 
 /// What the user is promised.
 const PROMISE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_secs(2);
 
 impl Bench {
     /// Stops it, and waits for that: within the promise, with nothing running afterwards and nothing left.
@@ -26,7 +28,13 @@ impl Bench {
         self.delivery.rig.fleet.cancel(created.job).await.expect("cancel");
         let ended = self.delivery.ended(created, SOON).await;
         let took = began.elapsed();
-        assert_eq!(ended.status(), "CANCELLED", "{what}: {} {}", ended.code(), ended.text());
+        // The last step may be over before the word arrives: then it got there.
+        let too_late = what.starts_with("pipeline.release.") && ended.deployment.release.is_some();
+        if too_late && ended.status() != "CANCELLED" {
+            ended.assert_released();
+        } else {
+            assert_eq!(ended.status(), "CANCELLED", "{what}: {} {}", ended.code(), ended.text());
+        }
         self.assert_stopped(what, created, took).await;
         took
     }
@@ -46,7 +54,7 @@ impl Bench {
 async fn cancelled_at_any_point_of_any_step() {
     let registry = Registry::start().await;
     let cases = steps().flat_map(|step| POINTS.map(|at| (step, at)));
-    table("cancelled, of which up to 3 s is the pause at the point", cases, async |(step, at)| {
+    table("cancelled, of which up to 2 s is the pause at the point", cases, async |(step, at)| {
         let at = point(step, at);
         let bench = Bench::small(&registry).await;
         let _worker = bench.unswept().pause_at(&at, PAUSE).ready().await;
@@ -62,7 +70,7 @@ async fn cancelled_at_any_point_of_any_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn superseded_in_any_step() {
     let registry = Registry::start().await;
-    table("superseded, of which up to 3 s is the pause in the step", steps(), async |step| {
+    table("superseded, of which up to 2 s is the pause in the step", steps(), async |step| {
         let bench = Bench::small(&registry).await;
         let db = &bench.delivery.rig.fleet.db;
         environment_put(db, &production(), OverlapPolicy::Override).await.expect("set policy");
@@ -107,10 +115,9 @@ fn with(builder: &str, node: NodeBuilder) -> NodeBuilder {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_while_a_step_of_the_build_runs() {
-    let registry = Registry::start().await;
     for builder in ["classic", "buildkit"] {
         let nap = nap();
-        let bench = Bench::sleeping(&registry, nap).await;
+        let bench = Bench::sleeping(nap).await;
         let _worker = with(builder, bench.unswept()).ready().await;
         let created = bench.delivery.deploy(bench.app).await;
         asleep(nap).await;
@@ -125,10 +132,11 @@ async fn cancelled_while_a_step_of_the_build_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn superseded_while_a_step_of_the_build_runs() {
-    let registry = Registry::start().await;
     let nap = nap();
-    let bench = Bench::sleeping(&registry, nap).await;
-    environment_put(&bench.delivery.rig.fleet.db, &production(), OverlapPolicy::Override).await.expect("set policy");
+    let bench = Bench::sleeping(nap).await;
+    environment_put(&bench.delivery.rig.fleet.db, &production(), OverlapPolicy::Override)
+        .await
+        .expect("set policy");
     let _worker = bench.unswept().ready().await;
     let created = bench.delivery.deploy(bench.app).await;
     asleep(nap).await;
@@ -147,10 +155,9 @@ async fn superseded_while_a_step_of_the_build_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_while_a_scan_runs_also_beside_a_build() {
-    let registry = Registry::start().await;
     for kind in ["fs", "image"] {
         let built = if kind == "fs" { nap() } else { 0 };
-        let bench = Bench::sleeping(&registry, built).await;
+        let bench = Bench::sleeping(built).await;
         bench.delivery.policy(&json!({ "mode": "required" })).await;
         let scanner = SleepyScanner::new(kind);
         let _worker = scanner.worker(bench.unswept()).ready().await;
@@ -179,7 +186,8 @@ async fn cancelled_while_a_registry_hangs() {
     bench.delivery.settings(bench.app, &AppSettings { registry: Some(name), ..AppSettings::default() }).await;
     let _worker = bench.unswept().ready().await;
     let created = bench.delivery.deploy(bench.app).await;
-    let connection = tokio::time::timeout(SOON, silent.accept()).await.expect("a push").expect("a connection");
+    let connection =
+        tokio::time::timeout(SOON, silent.accept()).await.expect("a push").expect("a connection");
     let took = bench.stop("push", &created).await;
     println!("cancelled while a registry hung: {:.1} s", took.as_secs_f64());
     drop(connection);
@@ -188,10 +196,9 @@ async fn cancelled_while_a_registry_hangs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_leaves_hands_the_deployment_back_and_another_ends_it() {
-    let registry = Registry::start().await;
     let nap = nap();
-    let bench = Bench::sleeping(&registry, nap).await;
-    let mut first = bench.delivery.worker().set("DEPLOYMIND_WORKER_DRAIN_GRACE", "500ms").ready().await;
+    let bench = Bench::sleeping(nap).await;
+    let mut first = bench.worker().set("DEPLOYMIND_WORKER_DRAIN_GRACE", "500ms").ready().await;
     let created = bench.delivery.deploy(bench.app).await;
     asleep(nap).await;
     let asked = bench.delivery.git.seen().len();
@@ -202,9 +209,12 @@ async fn a_worker_that_leaves_hands_the_deployment_back_and_another_ends_it() {
     assert!(exit.success(), "{exit}");
     assert_awake(nap, PROMISE).await;
     assert!(!bench.delivery.get(created.deployment).await.status.is_terminal());
-    assert!(bench.delivery.folders().contains(&created.deployment.to_string()), "the checkout stays for the next");
+    assert!(
+        bench.delivery.folders().contains(&created.deployment.to_string()),
+        "the checkout stays for the next"
+    );
     bench.nap(0).await;
-    let _second = bench.delivery.worker().ready().await;
+    let _second = bench.worker().ready().await;
     bench.released(&created).await;
     println!("told to leave in a RUN: ended by another after {:.1} s", began.elapsed().as_secs_f64());
     assert_eq!(bench.journal(&created).await["build"].attempt.0, 2);

@@ -41,12 +41,12 @@ async fn killed(registry: &Registry, at: &str, successor: Successor) -> Duration
     let bench = Bench::small(registry).await;
     let delivery = &bench.delivery;
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
-    let mut first = delivery.worker().kill_at(at, 0).ready().await;
+    let mut first = bench.worker().kill_at(at, 0).ready().await;
     let created = delivery.deploy(bench.app).await;
     let mut second = None;
     if successor == Successor::Beside {
         bench.begun(&created, "validate").await;
-        second = Some(delivery.worker().ready().await);
+        second = Some(bench.worker().ready().await);
     }
     gone(&mut first, at).await;
     let died = Instant::now();
@@ -57,22 +57,28 @@ async fn killed(registry: &Registry, at: &str, successor: Successor) -> Duration
     let second = match second {
         Some(second) => second,
         None if successor == Successor::Elsewhere => {
-            delivery.worker().set("DEPLOYMIND_WORK_DIR", &elsewhere.path().display().to_string()).ready().await
+            bench.worker().set("DEPLOYMIND_WORK_DIR", &elsewhere.path().display().to_string()).ready().await
         }
-        None => delivery.worker().ready().await,
+        None => bench.worker().ready().await,
     };
     bench.released(&created).await;
     let took = died.elapsed();
 
     let after = bench.journal(&created).await;
     for step in steps() {
-        assert_eq!(after[step].state, StepState::Done, "{at}: {step}");
+        // Its folder goes with the end of the deployment.
+        let state = if step == "checkout" { StepState::Undone } else { StepState::Done };
+        assert_eq!(after[step].state, state, "{at}: {step}");
     }
     let anew = |step: &str| step == "checkout" && successor == Successor::Elsewhere;
     for (name, step) in before.iter().flatten().filter(|(_, step)| step.state == StepState::Done) {
         // Detection is cheap and depends on the worker; it is never taken over.
-        if !["validate", "detect"].contains(&name.as_str()) && !anew(name) {
-            assert_eq!((after[name].attempt, &after[name].output), (step.attempt, &step.output), "{at}: {name} ran again");
+        if !["validate", "checkout", "detect"].contains(&name.as_str()) {
+            assert_eq!(
+                (after[name].attempt, &after[name].output),
+                (step.attempt, &step.output),
+                "{at}: {name} ran again"
+            );
         }
         if name == "checkout" && !anew(name) {
             assert_eq!(delivery.git.seen().len(), asked, "{at}: the repository was fetched again");
@@ -81,6 +87,11 @@ async fn killed(registry: &Registry, at: &str, successor: Successor) -> Duration
             assert_eq!(bench.images(&created), images, "{at}: the image was built again");
         }
     }
+    // What it left on its own machine goes when a worker is there again.
+    let _returned = match successor {
+        Successor::Elsewhere => Some(bench.worker().ready().await),
+        Successor::After | Successor::Beside => None,
+    };
     delivery.assert_clean(SOON).await;
     bench.assert_one_image(&created).await;
     if successor == Successor::Elsewhere {

@@ -23,16 +23,17 @@ async fn any_step_may_run_twice() {
 
 async fn twice(registry: &Registry, forgotten: &[&str]) -> std::time::Duration {
     let bench = Bench::small(registry).await;
-    let created = bench.dies_at(bench.delivery.worker(), "pipeline.release.done").await;
+    let created = bench.dies_at(bench.worker(), "pipeline.release.done").await;
     let (release, images) = (releases(&bench, &created).await, bench.images(&created));
     assert_eq!((release.len(), images.len()), (1, 1), "{forgotten:?}");
     forget(&bench, &created, forgotten).await;
     let began = Instant::now();
-    let second = bench.delivery.worker().ready().await;
+    let second = bench.worker().ready().await;
     bench.released(&created).await;
     let took = began.elapsed();
     for (name, step) in bench.journal(&created).await {
-        assert_eq!(step.state, StepState::Done, "{name}");
+        let state = if name == "checkout" { StepState::Undone } else { StepState::Done };
+        assert_eq!(step.state, state, "{name}");
         if forgotten.contains(&name.as_str()) {
             assert_eq!(step.attempt.0, 2, "{name} did not run again");
         }

@@ -55,7 +55,12 @@ async fn what_is_too_much_is_refused_by_its_limit() {
             says: &["data/largest.bin", "12.0 MiB", ".dockerignore"],
         },
         Case { name: "a build without end", created, code: "DM-4304", says: &["15 s", "which step"] },
-        Case { name: "a hog", created: delivery.deploy(hog).await, code: "DM-4307", says: &["64.0 MiB", "memory"] },
+        Case {
+            name: "a hog",
+            created: delivery.deploy(hog).await,
+            code: "DM-4307",
+            says: &["64.0 MiB", "memory"],
+        },
     ];
     wait_for("the endless step to run", SOON, async || {
         if delivery.containers(&word).is_empty() { Err("no container".to_owned()) } else { Ok(()) }

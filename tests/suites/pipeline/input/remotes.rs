@@ -88,7 +88,8 @@ async fn credentials_open_what_they_should_and_nothing_shows_them() {
     for (name, server) in [("ssh-known", &known), ("ssh-unknown", &unknown)] {
         server.repository(name).commit("main", "first", &small());
         let app = delivery.app_at(name, &server.url(name)).await;
-        credential(&delivery, app, CredentialKind::DeployKey, &host(&server.url(name)), None, &server.key()).await;
+        credential(&delivery, app, CredentialKind::DeployKey, &host(&server.url(name)), None, &server.key())
+            .await;
         ssh.push(app);
     }
     let stranger = delivery.app_at("ssh-stranger", &known.url("ssh-known")).await;
@@ -107,10 +108,30 @@ async fn credentials_open_what_they_should_and_nothing_shows_them() {
     let right = delivery.deploy(apps[0]).await;
     let over_ssh = delivery.deploy(ssh[0]).await;
     let cases = [
-        Case { name: "a wrong token", created: delivery.deploy(apps[1]).await, code: "DM-4103", says: &["read access"] },
-        Case { name: "no token", created: delivery.deploy(apps[2]).await, code: "DM-4103", says: &["store a token"] },
-        Case { name: "an unknown host key", created: delivery.deploy(ssh[1]).await, code: "DM-4111", says: &["ssh-keyscan"] },
-        Case { name: "a wrong deploy key", created: delivery.deploy(stranger).await, code: "DM-4103", says: &["read access"] },
+        Case {
+            name: "a wrong token",
+            created: delivery.deploy(apps[1]).await,
+            code: "DM-4103",
+            says: &["read access"],
+        },
+        Case {
+            name: "no token",
+            created: delivery.deploy(apps[2]).await,
+            code: "DM-4103",
+            says: &["store a token"],
+        },
+        Case {
+            name: "an unknown host key",
+            created: delivery.deploy(ssh[1]).await,
+            code: "DM-4111",
+            says: &["ssh-keyscan"],
+        },
+        Case {
+            name: "a wrong deploy key",
+            created: delivery.deploy(stranger).await,
+            code: "DM-4103",
+            says: &["read access"],
+        },
     ];
     let ended = delivery.ended(&right, SOON).await;
     ended.assert_released();
@@ -220,8 +241,10 @@ async fn a_registry_takes_the_image_of_who_knows_its_password() {
     let mut created = Vec::new();
     for (name, password) in [("push-right", registry.password()), ("push-wrong", "wrong-battery-staple")] {
         let (app, _) = delivery.app(name, &small()).await;
-        let wanted =
-            AppSettings { registry: Some(format!("{}/team/{name}", registry.host())), ..AppSettings::default() };
+        let wanted = AppSettings {
+            registry: Some(format!("{}/team/{name}", registry.host())),
+            ..AppSettings::default()
+        };
         delivery.settings(app, &wanted).await;
         let user = Some(registry.user());
         credential(&delivery, app, CredentialKind::Registry, registry.host(), user, password).await;

@@ -9,8 +9,8 @@ use deploymind_tests::rig::{NodeBuilder, Rig};
 const SOON: Duration = Duration::from_secs(30);
 
 async fn ends(rig: &Rig, set: &[(&str, &str)]) -> (Option<i32>, Proc) {
-    let mut node = NodeBuilder::shipped("worker", &rig.stores, &rig.name)
-        .set("DEPLOYMIND_ENVIRONMENTS", "production");
+    let mut node =
+        NodeBuilder::shipped("worker", &rig.stores, &rig.name).set("DEPLOYMIND_ENVIRONMENTS", "production");
     for (key, value) in set {
         node = node.set(key, value);
     }
@@ -47,7 +47,7 @@ async fn a_worker_that_cannot_work_says_so_at_its_start() {
         assert!(said.contains("DM-4602") && said.contains("deploymind keys generate"), "{said}");
         assert!(!said.contains(telling), "a key is shown: {said}");
     }
-    let (code, process) = ends(&rig, &[("DEPLOYMIND_WORK_DIR", &work)]).await;
+    let (code, process) = ends(&rig, &[("DEPLOYMIND_KEYS", ""), ("DEPLOYMIND_WORK_DIR", &work)]).await;
     assert_eq!(code, Some(64), "{}", process.stderr());
     assert!(process.stderr().contains("DEPLOYMIND_KEYS"), "{}", process.stderr());
     rig.finish().await;

@@ -44,7 +44,10 @@ fn kind(name: &str, value: &str) -> Kind {
 
 fn percent(value: &str, upper: bool) -> String {
     let coded = |byte: u8| if upper { format!("%{byte:02X}") } else { format!("%{byte:02x}") };
-    value.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { coded(b) }).collect()
+    value
+        .bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { coded(b) })
+        .collect()
 }
 
 fn json(value: &str) -> String {
@@ -199,9 +202,12 @@ impl Leaks {
         self.author = format!("Author {author}");
         // A name that is not UTF-8 is named in a warning.
         self.names.push([file.as_bytes(), b"-\xff.txt"].concat());
-        for (name, value) in
-            [("COMMIT_MESSAGE", message), ("MESSAGE_CUT", cut), ("COMMIT_AUTHOR", author), ("FILE_NAME", file)]
-        {
+        for (name, value) in [
+            ("COMMIT_MESSAGE", message),
+            ("MESSAGE_CUT", cut),
+            ("COMMIT_AUTHOR", author),
+            ("FILE_NAME", file),
+        ] {
             self.kinds.push(kind(name, &value));
         }
     }

@@ -37,7 +37,10 @@ async fn said(builder: &str) {
     let created = delivery.deploy(app).await;
     let ended = delivery.ended(&created, SOON).await;
     let after = peak(worker.process.pid());
-    println!("{builder}: {} lines; worker's peak {before:.1} MiB before, {after:.1} MiB after", ended.log.len());
+    println!(
+        "{builder}: {} lines; worker's peak {before:.1} MiB before, {after:.1} MiB after",
+        ended.log.len()
+    );
     ended_whole(&ended);
     assert!(after - before < 64.0, "the peak grew from {before:.1} to {after:.1} MiB");
     delivery.assert_clean(SOON).await;

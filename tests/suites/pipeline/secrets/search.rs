@@ -51,15 +51,18 @@ impl Haystack {
         assert!(columns.len() > 50, "{columns:?}");
         for (table, column, kind) in columns {
             let place = format!("{table}.{column}");
-            let select = |what: &str| AssertSqlSafe(format!("SELECT {what} FROM {table} WHERE {column} IS NOT NULL"));
+            let select =
+                |what: &str| AssertSqlSafe(format!("SELECT {what} FROM {table} WHERE {column} IS NOT NULL"));
             if kind == "bytea" {
-                let rows: Vec<Vec<u8>> = sqlx::query_scalar(select(&column)).fetch_all(pool).await.expect("bytes");
+                let rows: Vec<Vec<u8>> =
+                    sqlx::query_scalar(select(&column)).fetch_all(pool).await.expect("bytes");
                 for row in rows {
                     self.0.push((place.clone(), String::from_utf8_lossy(&row).into_owned()));
                 }
             } else {
                 let text = format!("{column}::text");
-                let rows: Vec<String> = sqlx::query_scalar(select(&text)).fetch_all(pool).await.expect("texts");
+                let rows: Vec<String> =
+                    sqlx::query_scalar(select(&text)).fetch_all(pool).await.expect("texts");
                 for row in rows {
                     self.add(&place, row);
                 }
@@ -142,7 +145,8 @@ fn forms(value: &str) -> Vec<String> {
         let middle = line.floor_char_boundary(line.len() / 2);
         // A half of few characters is chance, and a word that all values of a kind begin with tells nothing.
         let halves = [&line[..middle], &line[middle..]];
-        let halves = halves.into_iter().filter(|half| half.len() >= 14 && line.bytes().all(|b| b.is_ascii_hexdigit()));
+        let halves =
+            halves.into_iter().filter(|half| half.len() >= 14 && line.bytes().all(|b| b.is_ascii_hexdigit()));
         for part in std::iter::once(line).chain(halves) {
             forms.push(part.to_owned());
             let json = serde_json::json!(part).to_string();

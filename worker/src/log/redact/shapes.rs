@@ -53,7 +53,8 @@ const HINTS: &[&str] = &[
     "://",
 ];
 
-/// Every name, expression; the expressions are linear in the text (`regex` has no backtracking).
+/// Every name, expression; the expressions are linear in the text (`regex` has no backtracking). Case is ASCII's alone
+/// (`(?i-u:…)`): the tables of Unicode's are not compiled in.
 const SHAPES: &[(&str, &str)] = &[
     (
         "private key",
@@ -64,7 +65,7 @@ const SHAPES: &[(&str, &str)] = &[
     ("AWS access key", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     (
         "AWS secret key",
-        r#"(?i)(?:aws_?secret_?access_?key|secretaccesskey)["']?\s*[:=]\s*["']?([a-z0-9/+=]{40})"#,
+        r#"(?i-u:aws_?secret_?access_?key|secretaccesskey)["']?\s*[:=]\s*["']?([A-Za-z0-9/+=]{40})"#,
     ),
     ("Slack token", r"\bxox[abeprs]-[A-Za-z0-9-]{10,255}|\bxapp-[A-Za-z0-9-]{10,255}"),
     ("Stripe key", r"\b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,255}|\bwhsec_[A-Za-z0-9+/=]{24,255}"),
@@ -79,12 +80,12 @@ const SHAPES: &[(&str, &str)] = &[
     ("JSON web token", r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
     (
         "credentials",
-        r#"(?i)\bauthorization\\?["']?\s*[:=]\s*\\?["']?(?:[a-z][a-z0-9-]{1,20}\s+)?([^\s"'\\,;]{4,})"#,
+        r#"\b(?i-u:authorization)\\?["']?\s*[:=]\s*\\?["']?(?:[A-Za-z][A-Za-z0-9-]{1,20}\s+)?([^\s"'\\,;]{4,})"#,
     ),
-    ("bearer token", r"(?i)\bbearer\s+([a-z0-9._~+/=-]{16,})"),
+    ("bearer token", r"\b(?i-u:bearer)\s+([A-Za-z0-9._~+/=-]{16,})"),
     // To the last `@` before the path: a password may hold one that nobody escaped.
-    ("password", r#"(?i)\b[a-z][a-z0-9+.-]{1,30}://[^\s/?\#"'<>@:]*:([^\s/?\#"'<>]+)@"#),
-    ("password", r#"(?i)\b[a-z][a-z0-9+.-]{1,30}://([^\s/?\#"'<>@:]{20,})@"#),
+    ("password", r#"\b[A-Za-z][A-Za-z0-9+.-]{1,30}://[^\s/?\#"'<>@:]*:([^\s/?\#"'<>]+)@"#),
+    ("password", r#"\b[A-Za-z][A-Za-z0-9+.-]{1,30}://([^\s/?\#"'<>@:]{20,})@"#),
 ];
 
 struct Known {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::detect::Detected;
 use super::push::Pushed;
 use crate::build::Built;
+use crate::dockerfile::exposed_ports;
 use crate::pipeline::run::Run;
 use crate::pipeline::step::Step;
 
@@ -44,6 +45,11 @@ impl Step for Release<'_> {
     async fn run(&self, run: &Run, _: &CancellationToken) -> Result<Self::Output, Stop> {
         let detection = &self.detected.detection;
         let settings = &run.plan.settings;
+        // A file of ours says where it listens, whatever was wished for: a web server of static files has one port.
+        let generated = match self.detected.dockerignore {
+            Some(_) => exposed_ports(&self.detected.dockerfile).first().copied(),
+            None => None,
+        };
         let spec = ReleaseSpec {
             commit: self.commit.to_owned(),
             image: ImageSpec {
@@ -51,7 +57,7 @@ impl Step for Release<'_> {
                 reference: self.pushed.map_or_else(|| run.tag(), |pushed| pushed.reference.clone()),
                 digest: self.pushed.map(|pushed| pushed.digest.clone()),
             },
-            port: settings.port.or(detection.port),
+            port: generated.or(settings.port).or(detection.port),
             start: settings.start.clone(),
             health: settings.health.clone(),
             resources: settings.resources,

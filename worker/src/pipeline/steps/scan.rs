@@ -62,7 +62,8 @@ impl Step for ScanSource {
         }
         run.tell(EventKind::SecurityScanStarted, json!({ "kind": ScanKind::Source })).await?;
         let started = Instant::now();
-        let (scanner, sbom) = (run.tools.scanner(run.workspace.file(".")), run.workspace.file("sbom-source.json"));
+        let (scanner, sbom) =
+            (run.tools.scanner(run.workspace.file(".")), run.workspace.file("sbom-source.json"));
         let scan = scanner.scan_tree(&run.root(), &[], Some(&sbom), &run.lines, cancel).await?;
         // What is compiled into a program is named here alone.
         let bill = read_sbom(&sbom).await;
@@ -114,14 +115,15 @@ async fn policy(run: &Run) -> Result<ScanPolicy, Stop> {
     let mut policy = scan_policy_get(db, environment).await?.ok_or_else(|| {
         Error::new(Code::EnvironmentUnknown, format!("there is no environment {environment}"))
     })?;
-    let allowed: Vec<serde_json::Value> = allowance_list(db, environment)
-        .await?
-        .into_iter()
-        .map(|one| {
-            json!({ "id": one.finding, "package": one.package, "reason": one.reason, "expires_at": one.expires_at })
-        })
-        .collect();
-    policy["allow"] = allowed.into();
+    let allowed = allowance_list(db, environment).await?.into_iter().map(|one| {
+        json!({ "id": one.finding, "package": one.package, "reason": one.reason, "expires_at": one.expires_at })
+    });
+    // A policy may bring entries of its own. One that is not even of this shape is for the parser to refuse.
+    if let Some(fields) = policy.as_object_mut()
+        && let Some(entries) = fields.entry("allow").or_insert_with(|| json!([])).as_array_mut()
+    {
+        entries.extend(allowed);
+    }
     Ok(ScanPolicy::parse(&policy)?)
 }
 
