@@ -209,11 +209,16 @@ impl Delivery {
     pub fn images(&self) -> Vec<(String, String)> {
         let filter = format!("label=deploymind.fleet={}", self.rig.name);
         let ids = docker(&["image", "ls", "--all", "--no-trunc", "--quiet", "--filter", &filter]);
+        let label = "{{index .Config.Labels \"deploymind.deployment\"}}";
         let mut found: Vec<(String, String)> = ids
             .lines()
-            .map(|id| {
-                let label = "{{index .Config.Labels \"deploymind.deployment\"}}";
-                (id.to_owned(), docker(&["image", "inspect", "--format", label, id]).trim().to_owned())
+            .filter_map(|id| {
+                // One that is being removed may be gone by now.
+                let output =
+                    Command::new("docker").args(["image", "inspect", "--format", label, id]).output();
+                let output = output.expect("the docker client is installed");
+                let deployment = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+                output.status.success().then_some((id.to_owned(), deployment))
             })
             .collect();
         found.sort();

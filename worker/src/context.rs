@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use deploymind_shared::db::jobs::{ClaimedJob, Requeue, job_requeue};
+use deploymind_shared::db::jobs::{ClaimedJob, Requeue, job_get, job_requeue};
 use deploymind_shared::db::targets::target_claim;
 use deploymind_shared::db::{Db, deployments};
 use deploymind_shared::domain::deployment::DeploymentStatus;
+use deploymind_shared::domain::job::JobState;
 use deploymind_shared::error::{Code, Error};
 use deploymind_shared::events::{self, EventKind};
 use deploymind_shared::ids::{Attempt, Epoch, JobId, TargetName};
@@ -64,6 +65,15 @@ impl JobContext {
     /// Whether it was told to stop for ever, and not only here: what it has made so far is of no use to anybody.
     pub fn stops_for_good(&self) -> bool {
         matches!(self.lease.reason(), Some(StopReason::User | StopReason::Superseded | StopReason::Deadline))
+    }
+
+    /// Asks the record whether this run still holds the claim: before something is taken away that a successor may be
+    /// using, where no write of the record would tell.
+    pub async fn still_ours(&self) -> Result<(), Stop> {
+        match job_get(self.db(), self.id()).await? {
+            Some(now) if now.state == JobState::Running && now.attempt == self.attempt() => Ok(()),
+            _ => Err(Stop::ClaimLost),
+        }
     }
 
     /// The fence of a target: every effect on it carries this number. `None`: its lock is not held.

@@ -150,8 +150,9 @@ impl Run {
         // A job that goes back in line keeps what it has for the next worker.
         let last = match &ended {
             Ok(_) | Err(Stop::Terminal(_)) => true,
-            Err(Stop::Cancelled) => self.context.stops_for_good(),
-            Err(Stop::Retryable { .. } | Stop::Parked | Stop::ClaimLost) => false,
+            // Also when it was stopped by a failure of its own a moment before it saw that it should: nobody tries again.
+            Err(Stop::Cancelled | Stop::Retryable { .. }) => self.context.stops_for_good(),
+            Err(Stop::Parked | Stop::ClaimLost) => false,
         };
         match &ended {
             Ok(_) => {

@@ -51,15 +51,6 @@ impl Journal {
         self.rows().get(step).is_some_and(|entry| entry.state != StepState::Undone)
     }
 
-    /// Passes only while the deployment is this run's own, and changes nothing. To be asked before something is taken away.
-    pub(super) async fn fence(&self, step: &str) -> Result<(), Stop> {
-        let entry = self.rows().get(step).cloned();
-        match entry {
-            Some(Entry { state, output }) => self.write(step, state, output).await,
-            None => Ok(()),
-        }
-    }
-
     pub(super) async fn write(
         &self,
         step: &str,

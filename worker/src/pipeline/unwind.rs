@@ -32,7 +32,7 @@ impl Run {
     async fn undo(&self, step: &str) -> Result<(), Stop> {
         match step {
             Build::NAME => {
-                self.journal.fence(step).await?;
+                self.context.still_ours().await?;
                 // A release is a promise: its image stays until the release goes. The record knows; the journal may not
                 // have come to it.
                 if self.released().await? {
@@ -41,7 +41,7 @@ impl Run {
                 self.undo_build().await?;
             }
             Checkout::NAME => {
-                self.journal.fence(step).await?;
+                self.context.still_ours().await?;
                 self.workspace.remove().await?;
             }
             _ => return Ok(()),
