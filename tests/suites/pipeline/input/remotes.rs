@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use deploymind_shared::db::builds::build_get;
 use deploymind_shared::db::credentials::{Credential, credential_put};
 use deploymind_shared::db::deployments::Created;
 use deploymind_shared::db::events::event_list;
@@ -261,6 +262,8 @@ async fn a_registry_takes_the_image_of_who_knows_its_password() {
     let digest = spec.image.digest.expect("a digest");
     assert!(digest.starts_with("sha256:") && digest != spec.image.id, "{digest}");
     assert_eq!(release.image_digest, digest);
+    let build = build_get(&delivery.rig.fleet.db, ended.deployment.id).await.expect("read").expect("a build");
+    assert_eq!(build.digest, Some(digest));
 
     let wrong = delivery.ended(&created[1], SOON).await;
     assert_refused("a wrong password", &wrong, "DM-4402", &["password", registry.host()]);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use deploymind_shared::db::builds::{Build as BuildRow, build_get, build_write};
 use deploymind_shared::retry::Stop;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,12 @@ impl Step for Push<'_> {
         let engine = run.engine().await?;
         let credential = run.secrets.registry.as_ref();
         let digest = build::push(&engine, self.image_id, &reference, credential, &run.lines, cancel).await?;
+        // Only the registry knows it, so the build's row learns of it now.
+        let db = run.context.db();
+        if let Some(build) = build_get(db, run.deployment).await? {
+            let pushed = BuildRow { digest: Some(digest.clone()), ..build };
+            build_write(db, run.context.id(), run.context.attempt(), &pushed).await?;
+        }
         Ok(Pushed { reference, digest, image_id: self.image_id.to_owned() })
     }
 }
