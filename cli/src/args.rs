@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Scheduler,
     /// Bring the database schema up to this version and exit
     Migrate,
+    /// Remove from a Docker host what no app needs any more: images, stopped slots, steps of builds
+    ///
+    /// With the settings of a worker, where a worker could run.
+    Collect(CollectArgs),
     /// Make keys that seal secrets, and move sealed values to a new one
     Keys(KeysArgs),
 }
@@ -47,6 +51,17 @@ pub(crate) struct WorkerArgs {
     /// Jobs that may run at once; at least one per environment
     #[arg(long, value_name = "N")]
     concurrency: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CollectArgs {
+    /// Say what would go, what stays and why, and touch nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// The Docker host
+    #[arg(long, value_name = "TARGET", default_value = "docker://local")]
+    pub(crate) target: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,7 +104,7 @@ impl Args {
                     flags = flags.with(WorkerConfig::CONCURRENCY, concurrency);
                 }
             }
-            Command::Scheduler | Command::Migrate | Command::Keys(_) => {}
+            Command::Scheduler | Command::Migrate | Command::Collect(_) | Command::Keys(_) => {}
         }
         Overlay(flags, EnvSource)
     }

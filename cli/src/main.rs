@@ -1,6 +1,7 @@
 //! `deploymind`: every role of the fleet in one program.
 
 mod args;
+mod collect;
 mod keys;
 mod roles;
 
@@ -19,6 +20,9 @@ fn main() -> ExitCode {
         Command::Worker(_) => roles::worker(&source, args.print_config),
         Command::Scheduler => roles::scheduler(&source, args.print_config),
         Command::Migrate => roles::migrate(&source, args.print_config),
+        Command::Collect(collect) => {
+            collect::run(&source, args.print_config, &collect.target, collect.dry_run)
+        }
         Command::Keys(keys) => match &keys.command {
             KeysCommand::Generate { id } => keys::generate(id),
             KeysCommand::Rotate { dry_run } => keys::rotate(&source, args.print_config, *dry_run),

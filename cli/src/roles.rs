@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use deploymind_shared::config::{
-    DatabaseConfig, GatewayConfig, PipelineConfig, QueueConfig, Reader, SchedulerConfig, SecretsConfig,
-    Source, WorkerConfig,
+    DatabaseConfig, GatewayConfig, HostsConfig, PipelineConfig, QueueConfig, Reader, SchedulerConfig,
+    SecretsConfig, Source, WorkerConfig,
 };
 use deploymind_shared::db::Db;
 use deploymind_shared::domain::job::KINDS;
@@ -12,7 +12,7 @@ use deploymind_shared::error::Result;
 use deploymind_shared::process::{self, Common, Ground, Role, runtime};
 use deploymind_shared::secret::Keyring;
 use deploymind_shared::telemetry::Metrics;
-use deploymind_worker::pipeline::{DeployHandler, Tools};
+use deploymind_worker::pipeline::{Pipeline, Tools};
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
@@ -40,6 +40,7 @@ pub(crate) fn worker(source: &dyn Source, print_config: bool) -> Result<u8> {
     let config = WorkerConfig::read(&mut reader);
     let secrets = SecretsConfig::read(&mut reader);
     let pipeline = PipelineConfig::read(&mut reader);
+    let hosts = HostsConfig::read(&mut reader);
     if print_config {
         return print(reader);
     }
@@ -48,8 +49,8 @@ pub(crate) fn worker(source: &dyn Source, print_config: bool) -> Result<u8> {
     let keyring = Keyring::from_config(&secrets)?;
     runtime()?.block_on(process::run("worker", common, KINDS, async |ground: Ground| {
         let Ground { fleet, lifecycle, readiness } = ground;
-        let tools = Tools::open(&pipeline, keyring, &fleet)?;
-        let registry = deploymind_worker::registry(DeployHandler::start(tools, &fleet, &lifecycle));
+        let tools = Tools::open(&pipeline, &hosts, keyring, &fleet)?;
+        let registry = deploymind_worker::registry(&Pipeline::start(tools, &fleet, &lifecycle));
         let started =
             deploymind_worker::start(fleet, config.clone(), queue.clone(), registry, &lifecycle, &readiness)
                 .await?;

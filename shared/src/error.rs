@@ -186,6 +186,60 @@ codes! {
     WorkspaceFailed = "4703", Unavailable;
     /// The worker has no runtime for the app's target.
     TargetUnsupported = "4704", Invalid;
+    /// The program of a slot ended before it was healthy.
+    SlotExited = "4801", Invalid;
+    /// A slot was killed for want of memory.
+    SlotMemory = "4802", Invalid;
+    /// Nothing listens on the app's port.
+    PortClosed = "4803", Invalid;
+    /// The health check was answered with something else than what was expected.
+    HealthStatus = "4804", Invalid;
+    /// The health check was not answered in time.
+    HealthTimeout = "4805", Invalid;
+    /// The new release failed after it had received traffic.
+    ReleaseFailed = "4806", Invalid;
+    /// The canary answered worse than it may.
+    CanaryFailed = "4807", Invalid;
+    /// The canary had too few requests, or nothing to be compared with.
+    CanaryInsufficient = "4808", Invalid;
+    /// Somebody aborted the roll-out.
+    RolloutAborted = "4809", Conflict;
+    /// Neither the new release nor the one before is healthy; traffic was left where it was.
+    NothingHealthy = "4810", Internal;
+    /// There is no earlier release to go back to.
+    NoWayBack = "4811", Conflict;
+    /// Too many automatic ways back in a row; a person must act first.
+    RollbackLoop = "4812", Conflict;
+    /// The image is made for another architecture than the target's.
+    ImagePlatform = "4813", Invalid;
+    /// The engine refused to start the container.
+    SlotRefused = "4814", Invalid;
+    /// Nothing says where the program listens.
+    PortUnknown = "4815", Invalid;
+    /// The app may not mount paths of the host.
+    HostMountRefused = "4816", Invalid;
+    /// A release is not the app's, or not there any more.
+    ReleaseUnknown = "4817", NotFound;
+    /// The app is pinned: pushes do not deploy until somebody lets them again.
+    AppPinned = "4818", Conflict;
+    /// This commit was rolled back before.
+    CommitBad = "4819", Conflict;
+    /// A port or host name of the app is another app's on the same target.
+    RouteTaken = "4820", Conflict;
+    /// A port of the edge is in use by a program that is not ours.
+    EdgePortTaken = "4901", Conflict;
+    /// The edge refused a configuration.
+    EdgeConfig = "4902", Internal;
+    /// The edge does not run, or did not take a configuration over.
+    EdgeUnavailable = "4903", Unavailable;
+    /// A container, volume or network that is not ours has a name that we need.
+    NameTaken = "4904", Conflict;
+    /// The target refused an effect that carried a lower epoch than it has seen.
+    EpochRefused = "4905", Conflict;
+    /// The network of slots is full, or its addresses are in use by another network.
+    NetworkUnusable = "4906", Conflict;
+    /// The target's connection data is missing or cannot be used.
+    TargetConnection = "4907", Invalid;
 }
 
 impl fmt::Display for Code {

@@ -31,6 +31,7 @@ IMAGES=(
     "node:20-bookworm-slim                        node     NODE_MAJOR=20"
     "golang:1.24-bookworm                         go       GO_VERSION=1.24.6"
     "nginxinc/nginx-unprivileged:1.29-bookworm    nginx"
+    "nginx:1.29-bookworm                          nginx-official"
     "rust:1.95-slim-bookworm                      rust"
     "rust:1.85-slim-bookworm                      rust"
     "ruby:3.3-slim-bookworm                       ruby"

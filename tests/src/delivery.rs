@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use crate::env;
 use crate::git::{Entry, GitServer, Repository};
 use crate::rig::{NodeBuilder, Rig, production};
-use crate::wait_for;
+use crate::{free_port, wait_for};
 
 /// The environment's variable that names the database for the scanner.
 const NO_SCAN: &str = "off";
@@ -34,7 +34,15 @@ pub struct Delivery {
     keys: String,
     pub work: TempDir,
     pub owner: UserId,
-    target: TargetName,
+    /// Where apps are rolled out to; none: they end when they are released.
+    pub targets: Vec<TargetName>,
+    host: Option<Host>,
+}
+
+/// What a fleet needs of this machine's engine to be a Docker host beside those of other tests.
+struct Host {
+    http_port: u16,
+    subnet: String,
 }
 
 /// How a deployment ended, with what it left in the record.
@@ -85,12 +93,33 @@ impl Delivery {
         let keys = Keyring::generate_line(&id).to_string();
         let keyring = Keyring::parse(&keys).expect("a key");
         let owner = user_create(&rig.fleet.db, "owner", None).await.expect("create user").id;
-        let target = TargetName::parse("docker://local").expect("a target");
-        target_create(&rig.fleet.db, &target).await.expect("create target");
         let work = tempfile::Builder::new().prefix("work-").tempdir().expect("a temporary directory");
-        let this = Self { rig, git: GitServer::start().await, keyring, keys, work, owner, target };
+        let git = GitServer::start().await;
+        let this = Self { rig, git, keyring, keys, work, owner, targets: Vec::new(), host: None };
         this.policy(&json!({ "mode": NO_SCAN })).await;
         this
+    }
+
+    /// The same with this machine's engine as the host that apps are rolled out to.
+    pub async fn on_docker() -> Self {
+        let mut this = Self::start().await;
+        let target = TargetName::parse("docker://local").expect("a target");
+        target_create(&this.rig.fleet.db, &target).await.expect("create target");
+        this.targets = vec![target];
+        let http_port = free_port();
+        // Ports of tests that run at the same time differ, and so do the networks that are named after them.
+        let [high, low] = http_port.to_be_bytes();
+        this.host = Some(Host { http_port, subnet: format!("10.{}.{low}.0/24", high + 22) });
+        this
+    }
+
+    /// The port that apps with host names share.
+    ///
+    /// # Panics
+    /// Where nothing is rolled out.
+    #[must_use]
+    pub fn http_port(&self) -> u16 {
+        self.host.as_ref().expect("a host").http_port
     }
 
     pub async fn policy(&self, policy: &Value) {
@@ -108,6 +137,12 @@ impl Delivery {
     }
 
     fn furnished(&self, node: NodeBuilder) -> NodeBuilder {
+        let node = match &self.host {
+            Some(host) => node
+                .set("DEPLOYMIND_EDGE_HTTP_PORT", &host.http_port.to_string())
+                .set("DEPLOYMIND_SLOTS_SUBNET", &host.subnet),
+            None => node,
+        };
         let cache = env::optional(env::TRIVY_CACHE).unwrap_or_else(|| "/nowhere".to_owned());
         node.set("DEPLOYMIND_ENVIRONMENTS", "production")
             .set("DEPLOYMIND_WORKER_CONCURRENCY", "2")
@@ -146,7 +181,7 @@ impl Delivery {
             repository: repository.to_owned(),
             branch: "main".to_owned(),
             environment: production(),
-            targets: vec![self.target.clone()],
+            targets: self.targets.clone(),
         };
         app_create(&self.rig.fleet.db, &new).await.expect("create app")
     }
@@ -208,7 +243,10 @@ impl Delivery {
     /// Images of this fleet, by what the engine says: id and deployment.
     pub fn images(&self) -> Vec<(String, String)> {
         let filter = format!("label=deploymind.fleet={}", self.rig.name);
-        let ids = docker(&["image", "ls", "--all", "--no-trunc", "--quiet", "--filter", &filter]);
+        // Nameless steps of the classic builder are cache, and carry no deployment.
+        let made = "label=deploymind.deployment";
+        let ids =
+            docker(&["image", "ls", "--all", "--no-trunc", "--quiet", "--filter", &filter, "--filter", made]);
         let label = "{{index .Config.Labels \"deploymind.deployment\"}}";
         let mut found: Vec<(String, String)> = ids
             .lines()
@@ -259,10 +297,45 @@ impl Delivery {
         .await;
     }
 
-    /// Ends the test; the images of its releases go, too.
+    /// Everything of this fleet on the engine that is not an image, by kind.
+    fn on_host(&self, kind: &[&str]) -> Vec<String> {
+        let filter = format!("label=deploymind.fleet={}", self.rig.name);
+        let listed = docker(&[kind, &["--filter", &filter]].concat());
+        listed.lines().map(str::to_owned).collect()
+    }
+
+    /// Names of this fleet's containers, the edge among them.
+    #[must_use]
+    pub fn slots(&self) -> Vec<String> {
+        let mut names = self.on_host(&["ps", "--all", "--format", "{{.Names}} {{.State}}"]);
+        names.sort();
+        names
+    }
+
+    /// Ends the test; what it left on the engine goes, too.
     pub async fn finish(self) {
-        for (image, _) in self.images() {
-            docker(&["image", "rm", "--force", &image]);
+        if self.host.is_some() {
+            for container in self.on_host(&["ps", "--all", "--quiet"]) {
+                docker(&["rm", "--force", "--volumes", &container]);
+            }
+            for network in self.on_host(&["network", "ls", "--quiet"]) {
+                docker(&["network", "rm", &network]);
+            }
+            for volume in self.on_host(&["volume", "ls", "--quiet"]) {
+                docker(&["volume", "rm", &volume]);
+            }
+        }
+        // One that another was made from goes after that.
+        let mut left = self.images();
+        while !left.is_empty() {
+            for (image, _) in &left {
+                let _refused = Command::new("docker").args(["image", "rm", "--force", image]).output();
+            }
+            let still = self.images();
+            if still.len() == left.len() {
+                docker(&["image", "rm", "--force", &still[0].0]);
+            }
+            left = still;
         }
         self.rig.finish().await;
     }

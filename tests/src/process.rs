@@ -36,15 +36,17 @@ pub struct Proc {
     directory: TempDir,
 }
 
-/// The path of a program this workspace builds, next to the running test.
+/// The path of a program this workspace builds, next to the running test, or to the benchmark that asks.
 ///
 /// # Panics
 /// When it was not built.
 #[must_use]
 pub fn workspace_binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a running program has a path");
-    let path = test.ancestors().nth(2).map(|profile| profile.join(name)).filter(|path| path.is_file());
-    path.unwrap_or_else(|| {
+    let this = std::env::current_exe().expect("a running program has a path");
+    // Tests are in a folder of their own there.
+    let folders = [this.ancestors().nth(2), this.parent()];
+    let mut paths = folders.into_iter().flatten().map(|folder| folder.join(name));
+    paths.find(|path| path.is_file()).unwrap_or_else(|| {
         panic!("the program {name} is not built: run `make test`, or `cargo build --workspace` first")
     })
 }

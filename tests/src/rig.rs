@@ -332,6 +332,13 @@ impl NodeBuilder {
         self
     }
 
+    /// With the timings that ship, not a rig's.
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        // Empty text is no value.
+        SETTINGS.iter().fold(self, |node, (key, _)| node.set(key, ""))
+    }
+
     /// Dies by `kill -9` when it comes to this fail point, after passing it `skip` times.
     #[must_use]
     pub fn kill_at(self, point: &str, skip: usize) -> Self {

@@ -313,7 +313,7 @@ impl Handler for DeployHandler {
         context.advance(DeploymentStatus::Deploying).await?;
         last(&context, self.rollout).await?;
         context.tell(EventKind::DeploymentCompleted, &serde_json::json!({})).await?;
-        Ok(Done { deployment: Some(DeploymentStatus::Deployed) })
+        Ok(Done::deployment(DeploymentStatus::Deployed))
     }
 }
 
@@ -329,7 +329,7 @@ impl Handler for RollbackHandler {
     async fn run(&self, _: Rollback, context: JobContext) -> Result<Done, Stop> {
         context.advance(DeploymentStatus::Deploying).await?;
         last(&context, self.rollout).await?;
-        Ok(Done { deployment: Some(DeploymentStatus::Deployed) })
+        Ok(Done::deployment(DeploymentStatus::Deployed))
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// `DEPLOYMIND_SCHEDULER_LEADER_TTL` of a rig.
 const TTL: Duration = Duration::from_millis(1500);
 const SOON: Duration = Duration::from_secs(20);
-const TASKS: [&str; 6] = ["measure", "promote", "reap", "reconcile", "retain", "unpark"];
+const TASKS: [&str; 8] = ["collect", "measure", "promote", "reap", "reconcile", "retain", "settle", "unpark"];
 
 async fn status(node: &Node) -> Result<Value, String> {
     let response = node.get("/status").await?;

@@ -1,12 +1,15 @@
 //! The record against a real Postgres: every function of `shared::db`, every rule of the schema, and the plans of the
 //! statements that run all day.
 
+mod adrift;
 mod deployments;
 mod jobs;
 mod people;
 mod pipeline;
 mod plans;
 mod retention;
+mod rollback;
+mod rollout;
 mod schema;
 
 use std::path::Path;
@@ -62,6 +65,7 @@ async fn deploy(rig: &Rig, app: AppId, trigger: Trigger) -> Created {
         trigger,
         requested_by: None,
         commit: Some("a".repeat(40)),
+        release: None,
         kind: Deploy::KIND,
         locking: if trigger == Trigger::Rollback { Locking::AtClaim } else { Locking::WhenAsked },
         priority: Priority::Normal,

@@ -154,7 +154,9 @@ fn every_fail_point_is_in_the_crash_suite() {
         }
     }
     let mut suite = include_str!("crash.rs").to_owned();
-    sources("tests/suites/crash", "rs").iter().for_each(|(_, text)| suite.push_str(text));
+    for folder in ["tests/suites/crash", "tests/suites/rollout"] {
+        sources(folder, "rs").iter().for_each(|(_, text)| suite.push_str(text));
+    }
     let missing: Vec<&String> =
         points.iter().filter(|point| !suite.contains(&format!("\"{point}\""))).collect();
     println!("{} fail points", points.len());

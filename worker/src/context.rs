@@ -87,6 +87,12 @@ impl JobContext {
         Ok(deployments::deployment_advance(self.db(), self.id(), self.attempt(), to).await?)
     }
 
+    /// Says that this job's deployment goes back to what served before: also, and above all, when it was asked to stop.
+    pub async fn turn_back(&self) -> Result<(), Stop> {
+        let to = DeploymentStatus::RollingBack;
+        Ok(deployments::deployment_advance(self.db(), self.id(), self.attempt(), to).await?)
+    }
+
     /// Tells whoever listens what happens to this job's deployment. Nothing, for a job without one.
     pub async fn tell(&self, kind: EventKind, body: &serde_json::Value) -> Result<(), Stop> {
         if let Some(deployment) = self.job.deployment {

@@ -62,12 +62,22 @@ fn stopped(reason: CancelReason) -> Verdict {
     Verdict::Finish { state, deployment: Some(deployment), code: None, reason: Some(sentence.to_owned()) }
 }
 
+/// How a job reads that came to its end by itself, by where it left its deployment.
+const fn reached(deployment: Option<DeploymentStatus>) -> JobState {
+    match deployment {
+        Some(DeploymentStatus::Cancelled) => JobState::Cancelled,
+        Some(DeploymentStatus::RolledBack | DeploymentStatus::Failed) => JobState::Failed,
+        _ => JobState::Succeeded,
+    }
+}
+
 /// Pure: how an end reads, given what the job was told and how often it may try.
 fn judge(end: End, told: Option<StopReason>, tries: i32, max_tries: i32) -> Verdict {
     match (end, told) {
         // It got there, whatever it was told meanwhile.
-        (End::Returned(Ok(Done { deployment })), _) => {
-            Verdict::Finish { state: JobState::Succeeded, deployment, code: None, reason: None }
+        (End::Returned(Ok(Done { deployment, why })), _) => {
+            let (code, reason) = why.unzip();
+            Verdict::Finish { state: reached(deployment), deployment, code, reason }
         }
         (End::Returned(Err(Stop::Parked)), _) | (_, Some(StopReason::ClaimLost)) => Verdict::Nothing,
         (End::Panicked(text), _) => failed(Code::JobPanicked, format!("the job's code panicked: {text}")),

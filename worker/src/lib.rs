@@ -9,6 +9,7 @@
 pub mod build;
 pub mod checkout;
 mod claimer;
+pub mod collect;
 mod context;
 pub mod detect;
 mod dispose;
@@ -22,7 +23,9 @@ pub mod pipeline;
 mod probe;
 mod readiness;
 mod registry;
+pub mod rollout;
 mod runner;
+pub mod runtime;
 pub mod scan;
 mod supervise;
 mod taker;
@@ -53,8 +56,8 @@ use runner::Worker;
 use taker::Taker;
 
 /// The kinds the product ships.
-pub fn registry(deploy: pipeline::DeployHandler) -> Registry {
-    Registry::default().with(ProbeHandler).with(deploy)
+pub fn registry(pipeline: &pipeline::Pipeline) -> Registry {
+    pipeline.register(Registry::default().with(ProbeHandler))
 }
 
 /// A started worker.

@@ -12,11 +12,19 @@ use deploymind_shared::retry::Stop;
 
 use crate::context::JobContext;
 
-/// What a job that ended well leaves for the record.
+/// What a job that came to its end leaves for the record.
 #[derive(Debug, Default)]
 pub struct Done {
     /// Where the job's deployment ends; only for jobs that have one.
     pub deployment: Option<DeploymentStatus>,
+    /// Why it ended there, where that is not what was wanted.
+    pub why: Option<(Code, String)>,
+}
+
+impl Done {
+    pub fn deployment(status: DeploymentStatus) -> Self {
+        Self { deployment: Some(status), why: None }
+    }
 }
 
 /// The code behind one kind.

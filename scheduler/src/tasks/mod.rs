@@ -1,10 +1,12 @@
 //! The reconcilers, one a file.
 
+mod collect;
 mod measure;
 mod promote;
 mod reap;
 mod reconcile;
 mod retain;
+mod settle;
 mod unpark;
 
 use std::time::Duration;
@@ -23,6 +25,8 @@ pub(crate) fn all(config: &SchedulerConfig, queue: &QueueConfig) -> Vec<(Box<dyn
         (Box::new(reap::Reap { worker_ttl: queue.worker_ttl }), config.reap),
         (Box::new(promote::Promote), config.promote),
         (Box::new(unpark::Unpark), config.unpark),
+        (Box::new(settle::Settle), config.settle),
+        (Box::new(collect::Collect { every: config.collect }), config.collect),
         (
             Box::new(retain::Retain { keep_finished: config.keep_finished, keep_logs: config.keep_logs }),
             config.retain,

@@ -279,11 +279,11 @@ fn path(reader: &mut Reader, key: &'static str, default: &str, meaning: &'static
     reader.parsed(key, default.to_owned(), meaning, |text| absolute(text).map(|_| text.to_owned())).into()
 }
 
-fn flag(text: &str) -> Result<bool, String> {
+pub(super) fn flag(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "is not true or false".to_owned())
 }
 
-fn absolute(text: &str) -> Result<PathBuf, String> {
+pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() { Ok(path) } else { Err("is not an absolute path".to_owned()) }
 }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use super::reader::Reader;
 use super::source::MapSource;
 use super::{
-    AdminConfig, DatabaseConfig, GatewayConfig, PipelineConfig, QueueConfig, RedisConfig, SchedulerConfig,
-    SecretsConfig, TelemetryConfig, WorkerConfig,
+    AdminConfig, DatabaseConfig, GatewayConfig, HostsConfig, PipelineConfig, QueueConfig, RedisConfig,
+    SchedulerConfig, SecretsConfig, TelemetryConfig, WorkerConfig,
 };
 
 const HEAD: &str = "\
@@ -23,7 +23,7 @@ What happens when a timeout is too high or too low is said at its field in `shar
 /// Reads one struct for its keys; the values do not matter here.
 type Read = fn(&mut Reader);
 
-const SECTIONS: [(&str, Read); 10] = [
+const SECTIONS: [(&str, Read); 11] = [
     ("Postgres", |reader| {
         DatabaseConfig::read(reader);
     }),
@@ -50,6 +50,9 @@ const SECTIONS: [(&str, Read); 10] = [
     }),
     ("Fetch, scan and build (worker)", |reader| {
         PipelineConfig::read(reader);
+    }),
+    ("Hosts, slots and housekeeping (worker)", |reader| {
+        HostsConfig::read(reader);
     }),
     ("Scheduler", |reader| {
         SchedulerConfig::read(reader);

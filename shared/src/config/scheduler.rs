@@ -34,6 +34,15 @@ pub struct SchedulerConfig {
     ///
     /// Too high: removals come in large lumps. Too low: needless scans.
     pub retain: Duration,
+    /// Between two searches for roll-outs that their deployments left half way.
+    ///
+    /// Too high: users may reach two releases at once for that much longer. Too low: needless load on Postgres.
+    pub settle: Duration,
+    /// Between two clean-ups of each Docker host.
+    ///
+    /// Too high: images, slots and build cache that nobody needs fill its disk. Too low: its engine is asked for lists all the
+    /// time, and deployments wait for its lock.
+    pub collect: Duration,
     /// How long a finished job is kept.
     ///
     /// Too high: tables and their indexes grow. Too low: nobody can say why last week's deployment failed.
@@ -82,6 +91,18 @@ impl SchedulerConfig {
                 3600 * S,
                 S..=7 * DAY,
                 "Between two removals of what is older than it must be kept.",
+            ),
+            settle: reader.duration(
+                "DEPLOYMIND_SCHEDULER_SETTLE",
+                2 * S,
+                50 * MS..=300 * S,
+                "Between two searches for roll-outs that were left half way.",
+            ),
+            collect: reader.duration(
+                "DEPLOYMIND_SCHEDULER_COLLECT",
+                3600 * S,
+                S..=7 * DAY,
+                "Between two clean-ups of each Docker host.",
             ),
             keep_finished: reader.duration(
                 "DEPLOYMIND_SCHEDULER_KEEP_FINISHED",

@@ -1,9 +1,10 @@
 //! Apps and the targets they are deployed to.
 
-use super::{Db, measured};
+use super::deployments::Trigger;
+use super::{Db, measured, word};
 use crate::domain::app::AppSettings;
 use crate::error::{Code, Error, Result};
-use crate::ids::{AppId, DeploymentId, EnvironmentName, TargetName, UserId};
+use crate::ids::{AppId, DeploymentId, EnvironmentName, ReleaseId, TargetName, UserId};
 
 /// Longest app name. It becomes part of container names and host names (RFC 1123 labels).
 pub const APP_NAME_MAX: usize = 63;
@@ -120,8 +121,15 @@ pub async fn app_settings_put(db: &Db, owner: UserId, id: AppId, settings: &AppS
 pub struct Plan {
     pub app: App,
     pub settings: AppSettings,
+    pub trigger: Trigger,
     /// Asked for; `None` means the newest of the branch.
     pub commit: Option<String>,
+    /// Of a way back: what is to be rolled out. Of another, once it is made: its own.
+    pub release: Option<ReleaseId>,
+    /// Whether its slots may mount paths of the host.
+    pub host_mounts: bool,
+    /// Whether pushes deploy now.
+    pub auto_deploy: bool,
 }
 
 /// For the worker that runs the deployment.
@@ -129,7 +137,7 @@ pub async fn app_plan(db: &Db, deployment: DeploymentId) -> Result<Option<Plan>>
     let row = measured!(db, AppPlan, |conn| {
         sqlx::query!(
         r#"SELECT a.id AS "id: AppId", a.owner_id AS "owner: UserId", a.name, a.repository, a.branch, d.environment,
-                  a.settings, d.commit_sha,
+                  a.settings, a.host_mounts, a.auto_deploy, d.commit_sha, d.trigger, d.release_id AS "release: ReleaseId",
                   ARRAY(SELECT t.target FROM app_targets t WHERE t.app_id = a.id ORDER BY t.target) AS "targets!"
            FROM deployments d JOIN apps a ON a.id = d.app_id WHERE d.id = $1"#,
         deployment.as_uuid(),
@@ -151,7 +159,11 @@ pub async fn app_plan(db: &Db, deployment: DeploymentId) -> Result<Option<Plan>>
                 targets: row.targets.iter().map(|name| TargetName::parse(name)).collect::<Result<_>>()?,
             },
             settings,
+            trigger: word(row.trigger)?,
             commit: row.commit_sha,
+            release: row.release,
+            host_mounts: row.host_mounts,
+            auto_deploy: row.auto_deploy,
         })
     })
     .transpose()

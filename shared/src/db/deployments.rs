@@ -1,6 +1,7 @@
 //! Deployments: accepted together with their job in one transaction, moved on only by the holder of the claim.
 
 use super::jobs::{Job, job_get};
+use super::pins::{acted_in_txn, push_admit_in_txn};
 use super::{Db, claim_lost, measured, word};
 use crate::clock::Timestamp;
 use crate::domain::deployment::DeploymentStatus;
@@ -27,6 +28,8 @@ pub struct NewDeployment {
     pub requested_by: Option<UserId>,
     /// 40 or 64 lower-case hex digits; `None` until the branch is resolved.
     pub commit: Option<String>,
+    /// Of a way back: what is to be rolled out again.
+    pub release: Option<ReleaseId>,
     pub kind: &'static str,
     pub locking: Locking,
     pub priority: Priority,
@@ -44,20 +47,27 @@ pub struct Created {
     pub stopping: Option<(JobId, WorkerId)>,
 }
 
-/// Accepts a deployment: supersedes what the app's overlap policy says, and records deployment and job together.
+/// Accepts a deployment: supersedes what the app's overlap policy says, and records deployment and job together. A push is
+/// refused where it would bring back what was just rolled back.
 pub async fn deployment_create(db: &Db, new: &NewDeployment) -> Result<Created> {
     measured!(db, DeploymentCreate, |conn| async {
         use sqlx::Connection as _;
         let mut txn = conn.begin().await?;
-        // The app's row makes concurrent pushes of one app take turns.
+        // The app's row makes concurrent pushes of one app take turns. Not `FOR UPDATE`: that would also stop a worker that
+        // has locked its job and writes a row which names the app, while this waits for that job.
         let app = sqlx::query!(
             "SELECT a.environment, e.overlap_policy FROM apps a JOIN environments e ON e.name = a.environment
-             WHERE a.id = $1 FOR UPDATE OF a",
+             WHERE a.id = $1 FOR NO KEY UPDATE OF a",
             new.app.as_uuid()
         )
         .fetch_optional(&mut *txn)
         .await?
         .ok_or_else(|| Error::new(Code::AppUnknown, format!("there is no app {}", new.app)))?;
+        match new.trigger {
+            Trigger::Push => push_admit_in_txn(&mut txn, new.app, new.commit.as_deref()).await?,
+            Trigger::Manual => acted_in_txn(&mut txn, new.app).await?,
+            Trigger::Rollback | Trigger::Retry => {}
+        }
         // Made while it is this one's turn: ids sort in the order in which an app's deployments were accepted.
         let (deployment, job) = (DeploymentId::generate(), JobId::generate());
         let others = unfinished_in_txn(&mut txn, new.app).await?;
@@ -70,14 +80,15 @@ pub async fn deployment_create(db: &Db, new: &NewDeployment) -> Result<Created> 
             None => None,
         };
         sqlx::query!(
-            "INSERT INTO deployments (id, app_id, environment, requested_by, trigger, commit_sha, status)
-             VALUES ($1, $2, $3, $4, $5, $6, 'QUEUED')",
+            "INSERT INTO deployments (id, app_id, environment, requested_by, trigger, commit_sha, release_id, status)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 'QUEUED')",
             deployment.as_uuid(),
             new.app.as_uuid(),
             app.environment,
             new.requested_by.map(UserId::as_uuid),
             new.trigger.as_str(),
             new.commit,
+            new.release.map(ReleaseId::as_uuid),
         )
         .execute(&mut *txn)
         .await?;
@@ -188,12 +199,13 @@ async fn stop_in_txn(
 }
 
 /// Moves the deployment of a running job on, fenced by the attempt. Refused once somebody asked the job to stop, so
-/// that "stop before traffic moves" cannot come too late.
+/// that "stop before traffic moves" cannot come too late; the way back is open all the same.
 pub async fn deployment_advance(db: &Db, job: JobId, attempt: Attempt, to: DeploymentStatus) -> Result<()> {
     let moved = measured!(db, DeploymentAdvance, |conn| sqlx::query!(
         "WITH mine AS (
              SELECT deployment_id FROM jobs
-             WHERE id = $1 AND attempt = $2 AND state = 'running' AND cancel_requested IS NULL FOR UPDATE
+             WHERE id = $1 AND attempt = $2 AND state = 'running'
+             AND (cancel_requested IS NULL OR $3 IN ('ROLLING_BACK', 'ROLLED_BACK')) FOR UPDATE
          )
          UPDATE deployments d SET status = $3, started_at = coalesce(d.started_at, now())
          FROM mine WHERE d.id = mine.deployment_id",
@@ -251,6 +263,7 @@ pub async fn deployment_describe(db: &Db, job: JobId, attempt: Attempt, what: &D
 pub struct Fate {
     pub deployment: DeploymentId,
     pub ended: bool,
+    /// Whether it made a release itself.
     pub released: bool,
     /// The id of its release's image.
     pub image: Option<String>,
@@ -262,8 +275,8 @@ pub async fn deployment_fates(db: &Db, ids: &[DeploymentId]) -> Result<Vec<Fate>
     measured!(db, DeploymentFates, |conn| sqlx::query_as!(
         Fate,
         r#"SELECT d.id AS "deployment!: DeploymentId", d.finished_at IS NOT NULL AS "ended!",
-                  d.release_id IS NOT NULL AS "released!", r.spec #>> '{image,id}' AS "image?"
-           FROM deployments d LEFT JOIN releases r ON r.id = d.release_id WHERE d.id = ANY ($1)"#,
+                  r.id IS NOT NULL AS "released!", r.spec #>> '{image,id}' AS "image?"
+           FROM deployments d LEFT JOIN releases r ON r.deployment_id = d.id WHERE d.id = ANY ($1)"#,
         &ids
     )
     .fetch_all(conn))

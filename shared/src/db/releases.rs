@@ -1,8 +1,10 @@
 //! Releases: written once, never changed (the database refuses), rolled out as often as needed.
 
-use super::{Db, claim_lost, measured};
+use super::{Db, claim_lost, measured, word};
+use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::{AppId, Attempt, DeploymentId, JobId, ReleaseId};
+use crate::secret::Sealed;
 
 #[derive(Debug, Clone)]
 pub struct NewRelease {
@@ -71,4 +73,97 @@ pub async fn release_get(db: &Db, id: ReleaseId) -> Result<Option<Release>> {
         image_digest: row.image_digest,
         spec: row.spec,
     }))
+}
+
+/// A variable as a release keeps it.
+#[derive(Debug, Clone)]
+pub struct ReleaseVariable {
+    pub name: String,
+    pub secret: bool,
+    pub sealed: Sealed,
+}
+
+/// The variables a release was made with, in order of name.
+pub async fn release_variables(db: &Db, release: ReleaseId) -> Result<Vec<ReleaseVariable>> {
+    let rows = measured!(db, ReleaseVariables, |conn| sqlx::query!(
+        "SELECT name, secret, key_id, sealed FROM release_variables WHERE release_id = $1 ORDER BY name",
+        release.as_uuid()
+    )
+    .fetch_all(conn))?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(ReleaseVariable {
+                name: row.name,
+                secret: row.secret,
+                sealed: Sealed { key_id: word(row.key_id)?, bytes: row.sealed },
+            })
+        })
+        .collect()
+}
+
+/// A release that users have reached.
+#[derive(Debug, Clone)]
+pub struct DeployedRelease {
+    pub release: Release,
+    /// When it, or a way back to it, last took over.
+    pub deployed_at: Timestamp,
+}
+
+/// Releases that users have reached, newest first: what can be gone back to. One whose own deployment failed or was rolled
+/// back is not among them, unless somebody went back to it later.
+pub async fn releases_deployed(db: &Db, app: AppId, limit: i64) -> Result<Vec<DeployedRelease>> {
+    let rows = measured!(db, ReleaseDeployed, |conn| {
+        sqlx::query!(
+        r#"SELECT r.id AS "id: ReleaseId", r.app_id AS "app: AppId", r.deployment_id AS "deployment: DeploymentId",
+                  r.image_digest, r.spec, d.at AS "at!"
+           FROM releases r, LATERAL (
+               SELECT max(d.finished_at) AS at FROM deployments d WHERE d.release_id = r.id AND d.status = 'DEPLOYED'
+           ) d
+           WHERE r.app_id = $1 AND d.at IS NOT NULL ORDER BY r.id DESC LIMIT $2"#,
+        app.as_uuid(),
+        limit,
+    )
+    .fetch_all(conn)
+    })?;
+    Ok(rows
+        .into_iter()
+        .map(|row| DeployedRelease {
+            release: Release {
+                id: row.id,
+                app: row.app,
+                deployment: row.deployment,
+                image_digest: row.image_digest,
+                spec: row.spec,
+            },
+            deployed_at: row.at,
+        })
+        .collect())
+}
+
+/// The newest release that users have reached, is older than what they reach now on any target, and is of no bad commit.
+pub async fn release_before(db: &Db, app: AppId) -> Result<Option<ReleaseId>> {
+    measured!(db, ReleaseBefore, |conn| {
+        sqlx::query_scalar!(
+        r#"SELECT r.id AS "id: ReleaseId" FROM releases r
+           WHERE r.app_id = $1
+             AND NOT EXISTS (SELECT 1 FROM serving s WHERE s.app_id = $1 AND s.release_id <= r.id)
+             AND EXISTS (SELECT 1 FROM deployments d WHERE d.release_id = r.id AND d.status = 'DEPLOYED')
+             AND NOT EXISTS (SELECT 1 FROM bad_commits b WHERE b.app_id = $1 AND b.commit_sha = r.spec ->> 'commit')
+           ORDER BY r.id DESC LIMIT 1"#,
+        app.as_uuid()
+    )
+    .fetch_optional(conn)
+    })
+}
+
+/// Whether users reach this release on every target of its app.
+pub async fn release_serves(db: &Db, release: ReleaseId) -> Result<bool> {
+    measured!(db, ReleaseServes, |conn| sqlx::query_scalar!(
+        r#"SELECT count(*) > 0 AND bool_and(s.release_id IS NOT NULL) AS "everywhere!"
+           FROM releases r JOIN app_targets t ON t.app_id = r.app_id
+           LEFT JOIN serving s ON s.app_id = r.app_id AND s.target = t.target AND s.release_id = r.id
+           WHERE r.id = $1"#,
+        release.as_uuid()
+    )
+    .fetch_one(conn))
 }

@@ -30,8 +30,9 @@ pub async fn retain_jobs(db: &Db, age: Duration) -> Result<u64> {
     )
 }
 
-/// Ended deployments with their jobs, steps, events and logs; never one whose release the app may go back to, nor one
-/// whose job lies in quarantine for a person to look at.
+/// Ended deployments with their jobs, steps, events and logs; never one that made a release (the app may go back to it), one
+/// that users still reach, one whose roll-out has not come to its end, or one whose job lies in quarantine for a person to
+/// look at.
 pub async fn retain_deployments(db: &Db, age: Duration) -> Result<u64> {
     retain!(
         db,
@@ -39,7 +40,9 @@ pub async fn retain_deployments(db: &Db, age: Duration) -> Result<u64> {
         age,
         "DELETE FROM deployments WHERE id = ANY (ARRAY(
              SELECT d.id FROM deployments d WHERE d.finished_at < now() - make_interval(secs => $1)
-             AND d.release_id IS NULL
+             AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.deployment_id = d.id)
+             AND NOT EXISTS (SELECT 1 FROM serving s WHERE s.deployment_id = d.id)
+             AND NOT EXISTS (SELECT 1 FROM rollouts o WHERE o.deployment_id = d.id AND o.outcome IS NULL)
              AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.deployment_id = d.id AND j.state = 'quarantined')
              ORDER BY d.finished_at LIMIT $2))"
     )

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{Db, measured, word};
 use crate::error::Result;
-use crate::ids::AppId;
+use crate::ids::{AppId, TargetName};
 use crate::secret::{Associated, Sealed};
 
 /// Where a sealed value lives.
@@ -13,11 +13,16 @@ pub enum SealedTable {
     AppVariables,
     ReleaseVariables,
     Credentials,
+    Targets,
 }
 
 impl SealedTable {
-    pub const ALL: [SealedTable; 3] =
-        [SealedTable::AppVariables, SealedTable::ReleaseVariables, SealedTable::Credentials];
+    pub const ALL: [SealedTable; 4] = [
+        SealedTable::AppVariables,
+        SealedTable::ReleaseVariables,
+        SealedTable::Credentials,
+        SealedTable::Targets,
+    ];
 
     /// As people call what is in it.
     pub const fn as_str(self) -> &'static str {
@@ -25,6 +30,7 @@ impl SealedTable {
             SealedTable::AppVariables => "variables of apps",
             SealedTable::ReleaseVariables => "variables of releases",
             SealedTable::Credentials => "credentials",
+            SealedTable::Targets => "connections of targets",
         }
     }
 }
@@ -32,28 +38,36 @@ impl SealedTable {
 /// One sealed value and what it is bound to.
 #[derive(Debug, Clone)]
 pub struct SealedRow {
-    /// Of the app, the release or the credential.
+    /// Of the app, the release or the credential; nil for a target.
     row: Uuid,
-    /// Of a variable; empty for a credential.
+    /// Of a variable or a target; empty for a credential.
     name: String,
-    /// Of the app, for a variable.
-    app: Option<AppId>,
+    of: Owner,
     pub sealed: Sealed,
+}
+
+#[derive(Debug, Clone)]
+enum Owner {
+    App(AppId),
+    Credential,
+    Target(TargetName),
 }
 
 impl SealedRow {
     pub fn associated(&self) -> Associated {
-        match self.app {
-            Some(app) => Associated::variable(app, &self.name),
-            None => Associated::credential(self.row),
+        match &self.of {
+            Owner::App(app) => Associated::variable(*app, &self.name),
+            Owner::Credential => Associated::credential(self.row),
+            Owner::Target(name) => Associated::target(name),
         }
     }
 
     /// For a person who looks for a value that does not open.
     pub fn place(&self) -> String {
-        match self.app {
-            Some(app) => format!("{} of app {app}", self.name),
-            None => format!("credential {}", self.row),
+        match &self.of {
+            Owner::App(app) => format!("{} of app {app}", self.name),
+            Owner::Credential => format!("credential {}", self.row),
+            Owner::Target(name) => format!("connection of {name}"),
         }
     }
 }
@@ -83,7 +97,7 @@ pub async fn sealed_list(
                     Ok(SealedRow {
                         row: row.app.as_uuid(),
                         name: row.name,
-                        app: Some(row.app),
+                        of: Owner::App(row.app),
                         sealed: Sealed { key_id: word(row.key_id)?, bytes: row.sealed },
                     })
                 })
@@ -107,7 +121,7 @@ pub async fn sealed_list(
                     Ok(SealedRow {
                         row: row.release_id,
                         name: row.name,
-                        app: Some(row.app),
+                        of: Owner::App(row.app),
                         sealed: Sealed { key_id: word(row.key_id)?, bytes: row.sealed },
                     })
                 })
@@ -128,7 +142,29 @@ pub async fn sealed_list(
                     Ok(SealedRow {
                         row: row.id,
                         name: String::new(),
-                        app: None,
+                        of: Owner::Credential,
+                        sealed: Sealed { key_id: word(row.key_id)?, bytes: row.sealed },
+                    })
+                })
+                .collect()
+        }
+        SealedTable::Targets => {
+            let rows = measured!(db, SealedList, |conn| {
+                sqlx::query!(
+                    r#"SELECT name, key_id AS "key_id!", sealed AS "sealed!" FROM targets
+                   WHERE sealed IS NOT NULL AND key_id <> $1 AND name > $2 ORDER BY name LIMIT $3"#,
+                    key,
+                    name,
+                    limit,
+                )
+                .fetch_all(conn)
+            })?;
+            rows.into_iter()
+                .map(|row| {
+                    Ok(SealedRow {
+                        row: Uuid::nil(),
+                        of: Owner::Target(TargetName::parse(&row.name)?),
+                        name: row.name,
                         sealed: Sealed { key_id: word(row.key_id)?, bytes: row.sealed },
                     })
                 })
@@ -168,6 +204,14 @@ pub async fn sealed_replace(db: &Db, table: SealedTable, old: &SealedRow, new: &
             key,
             bytes,
             old.row,
+            was,
+        )
+        .execute(conn))?,
+        SealedTable::Targets => measured!(db, SealedReplace, |conn| sqlx::query!(
+            "UPDATE targets SET key_id = $1, sealed = $2 WHERE name = $3 AND sealed = $4",
+            key,
+            bytes,
+            old.name,
             was,
         )
         .execute(conn))?,

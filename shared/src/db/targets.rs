@@ -1,9 +1,12 @@
 //! Targets and their epochs: the fence for every effect on them.
 
-use super::{Db, measured};
+use std::time::Duration;
+
+use super::{Db, measured, word};
 use crate::clock::Timestamp;
 use crate::error::{Code, Error, Result};
-use crate::ids::{Attempt, Epoch, JobId, TargetName};
+use crate::ids::{Attempt, EnvironmentName, Epoch, JobId, TargetName};
+use crate::secret::Sealed;
 
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -71,4 +74,97 @@ pub async fn target_claim(
         }
         _ => rows.into_iter().map(|row| Ok((TargetName::parse(&row.name)?, row.epoch))).collect(),
     }
+}
+
+/// How a target is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetConnection {
+    /// `None`: the target's name says enough.
+    pub address: Option<String>,
+    /// TLS bundle or SSH key, bound to the target's name.
+    pub sealed: Option<Sealed>,
+}
+
+/// Replaces how a target is reached; what is not given is taken away.
+pub async fn target_connection_put(
+    db: &Db,
+    name: &TargetName,
+    address: Option<&str>,
+    sealed: Option<&Sealed>,
+) -> Result<()> {
+    let put = measured!(db, TargetConnectionPut, |conn| sqlx::query!(
+        "UPDATE targets SET address = $2, key_id = $3, sealed = $4 WHERE name = $1",
+        name.as_str(),
+        address,
+        sealed.map(|sealed| sealed.key_id.as_str()),
+        sealed.map(|sealed| sealed.bytes.as_slice()),
+    )
+    .execute(conn))
+    .map_err(|error| match super::violated(&error) {
+        Some("targets_address_length" | "targets_sealed_size") => Error::new(
+            Code::FieldTooLong,
+            "a target's address has 1 to 2048 characters, and what it is reached with at most 64 KiB",
+        ),
+        _ => error,
+    })?;
+    if put.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Error::new(Code::TargetUnknown, format!("there is no target {name}; create it first")))
+    }
+}
+
+/// `None`: there is no such target.
+pub async fn target_connection(db: &Db, name: &TargetName) -> Result<Option<TargetConnection>> {
+    let row = measured!(db, TargetConnectionGet, |conn| sqlx::query!(
+        "SELECT address, key_id, sealed FROM targets WHERE name = $1",
+        name.as_str()
+    )
+    .fetch_optional(conn))?;
+    row.map(|row| {
+        let sealed = match (row.key_id, row.sealed) {
+            (Some(key_id), Some(bytes)) => Some(Sealed { key_id: word(key_id)?, bytes }),
+            _ => None,
+        };
+        Ok(TargetConnection { address: row.address, sealed })
+    })
+    .transpose()
+}
+
+/// Docker hosts to which something was rolled out and that nobody has cleaned up within `every`, each with an environment
+/// whose workers may.
+pub async fn target_uncollected(
+    db: &Db,
+    every: Duration,
+    limit: i64,
+) -> Result<Vec<(TargetName, EnvironmentName)>> {
+    let rows = measured!(db, TargetUncollected, |conn| {
+        sqlx::query!(
+            r#"SELECT t.target, min(a.environment) AS "environment!"
+           FROM app_targets t JOIN apps a ON a.id = t.app_id
+           WHERE t.target LIKE 'docker://%' AND EXISTS (SELECT 1 FROM rollouts r WHERE r.app_id = a.id)
+             AND NOT EXISTS (
+                 SELECT 1 FROM jobs j WHERE j.kind = 'collect' AND j.payload ->> 'target' = t.target
+                 AND (j.finished_at IS NULL OR j.created_at > now() - make_interval(secs => $1)))
+           GROUP BY t.target ORDER BY t.target LIMIT $2"#,
+            every.as_secs_f64(),
+            limit,
+        )
+        .fetch_all(conn)
+    })?;
+    rows.into_iter()
+        .map(|row| Ok((TargetName::parse(&row.target)?, EnvironmentName::parse(&row.environment)?)))
+        .collect()
+}
+
+/// One of the environments whose apps are on a target.
+pub async fn target_environment(db: &Db, name: &TargetName) -> Result<Option<EnvironmentName>> {
+    let found = measured!(db, TargetEnvironment, |conn| {
+        sqlx::query_scalar!(
+        r#"SELECT min(a.environment) FROM app_targets t JOIN apps a ON a.id = t.app_id WHERE t.target = $1"#,
+        name.as_str()
+    )
+    .fetch_one(conn)
+    })?;
+    found.map(|name| EnvironmentName::parse(&name)).transpose()
 }

@@ -1,9 +1,9 @@
-//! Variables of apps and releases. Values are sealed before they come here; nothing here can open them.
+//! Variables of apps; those of releases are with [`super::releases`]. Values are sealed before they come here; nothing here can open them.
 
 use super::{Db, measured, word};
 use crate::domain::app::VariableScope;
 use crate::error::{Code, Error, Result};
-use crate::ids::{AppId, ReleaseId};
+use crate::ids::AppId;
 use crate::secret::Sealed;
 
 #[derive(Debug, Clone)]
@@ -11,14 +11,6 @@ pub struct Variable {
     pub name: String,
     pub scope: VariableScope,
     /// Whether the value is hidden from people and from logs.
-    pub secret: bool,
-    pub sealed: Sealed,
-}
-
-/// A variable as a release keeps it.
-#[derive(Debug, Clone)]
-pub struct ReleaseVariable {
-    pub name: String,
     pub secret: bool,
     pub sealed: Sealed,
 }
@@ -80,24 +72,6 @@ pub async fn variable_list(db: &Db, app: AppId) -> Result<Vec<Variable>> {
             Ok(Variable {
                 name: row.name,
                 scope: word(row.scope)?,
-                secret: row.secret,
-                sealed: Sealed { key_id: word(row.key_id)?, bytes: row.sealed },
-            })
-        })
-        .collect()
-}
-
-/// The variables a release was made with, in order of name.
-pub async fn release_variable_list(db: &Db, release: ReleaseId) -> Result<Vec<ReleaseVariable>> {
-    let rows = measured!(db, VariableList, |conn| sqlx::query!(
-        "SELECT name, secret, key_id, sealed FROM release_variables WHERE release_id = $1 ORDER BY name",
-        release.as_uuid()
-    )
-    .fetch_all(conn))?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(ReleaseVariable {
-                name: row.name,
                 secret: row.secret,
                 sealed: Sealed { key_id: word(row.key_id)?, bytes: row.sealed },
             })

@@ -2,16 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rollout::RolloutSettings;
+use super::slot::{PATH_MAX, SlotSettings, check_caps};
 use super::text_enum;
 use crate::error::{Code, Error};
 
-/// Longest path, in bytes: `root`, `dockerfile`, health path.
-pub const PATH_MAX: usize = 1024;
 /// Most words of a start command.
 pub const WORDS_MAX: usize = 64;
-/// Least memory a build or a slot may be given, in MiB: below it not even a shell starts reliably.
-pub const MEMORY_MIN_MB: u32 = 16;
-pub const MEMORY_MAX_MB: u32 = 1024 * 1024;
 
 text_enum! {
     /// Where a variable may be seen.
@@ -65,34 +62,13 @@ pub struct AppSettings {
     pub port: Option<u16>,
     /// The start command, as an argument vector.
     pub start: Option<Vec<String>>,
-    pub health: HealthCheck,
-    /// What one running copy may use.
-    pub resources: Resources,
+    /// What its releases keep: health check, resources, routes, volumes.
+    pub run: SlotSettings,
+    pub rollout: RolloutSettings,
     /// What its build may use.
     pub build: BuildSettings,
     /// Where its images are pushed to, as `host[:port]/name`; they stay on the engine that built them when not set.
     pub registry: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HealthCheck {
-    /// Asked with GET; anything from 200 to 299 is healthy.
-    pub path: String,
-}
-
-impl Default for HealthCheck {
-    fn default() -> Self {
-        Self { path: "/".to_owned() }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Resources {
-    pub memory_mb: Option<u32>,
-    /// In cores; `0.5` is half of one.
-    pub cpus: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -126,17 +102,10 @@ impl AppSettings {
                 ));
             }
         }
-        let path = &self.health.path;
-        if !path.starts_with('/')
-            || path.len() > PATH_MAX
-            || path.bytes().any(|c| !c.is_ascii_graphic() || c == b'#')
-        {
-            wrong.push(format!(
-                "health.path must begin with / and be at most {PATH_MAX} printable characters of a URL"
-            ));
-        }
-        let Resources { memory_mb, cpus } = self.resources;
-        check_caps("resources", memory_mb, cpus, &mut wrong);
+        let mut of_run = Vec::new();
+        self.run.check(&mut of_run);
+        wrong.extend(of_run.into_iter().map(|rule| format!("run.{rule}")));
+        self.rollout.check(&mut wrong);
         check_caps("build", self.build.memory_mb, self.build.cpus, &mut wrong);
         if self.build.deadline_s == Some(0) {
             wrong.push("build.deadline_s must be at least 1".to_owned());
@@ -149,15 +118,6 @@ impl AppSettings {
         } else {
             Err(Error::new(Code::SettingsInvalid, format!("the app's settings: {}", wrong.join("; "))))
         }
-    }
-}
-
-fn check_caps(of: &str, memory_mb: Option<u32>, cpus: Option<f64>, wrong: &mut Vec<String>) {
-    if memory_mb.is_some_and(|mb| !(MEMORY_MIN_MB..=MEMORY_MAX_MB).contains(&mb)) {
-        wrong.push(format!("{of}.memory_mb must be {MEMORY_MIN_MB} to {MEMORY_MAX_MB}"));
-    }
-    if cpus.is_some_and(|cpus| !(0.01..=1024.0).contains(&cpus)) {
-        wrong.push(format!("{of}.cpus must be 0.01 to 1024"));
     }
 }
 
@@ -206,8 +166,8 @@ mod tests {
             dockerfile: Some("/etc/passwd".into()),
             port: Some(0),
             start: Some(vec![]),
-            health: HealthCheck { path: "no slash".into() },
-            resources: Resources { memory_mb: Some(1), cpus: Some(f64::NAN) },
+            run: SlotSettings { replicas: 0, ..SlotSettings::default() },
+            rollout: RolloutSettings { batch: 0, ..RolloutSettings::default() },
             build: BuildSettings { memory_mb: Some(u32::MAX), cpus: Some(0.0), deadline_s: Some(0) },
             registry: Some("UPPER/case:tag".into()),
         };
@@ -218,9 +178,8 @@ mod tests {
             "dockerfile",
             "port",
             "start",
-            "health.path",
-            "resources.memory_mb",
-            "resources.cpus",
+            "run.replicas",
+            "rollout.batch",
             "build.memory_mb",
             "build.cpus",
             "build.deadline_s",

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::text_enum;
-use crate::ids::DeploymentId;
+use crate::ids::{DeploymentId, TargetName};
 
 text_enum! {
     /// Where a job stands in the record.
@@ -93,6 +93,12 @@ pub trait JobKind: Serialize + DeserializeOwned + Send + Sync + 'static {
     const DEADLINE: Duration;
 }
 
+/// How long a run may take that holds a roll-out: one may stand paused for a day
+/// ([`RolloutSettings::pause_max_s`](super::rollout::RolloutSettings)), and everything around the pause has its own, shorter
+/// limits. Lower, and a run that only waits for a person would be ended for it; a run that hangs is found out by the deadlines
+/// of its steps long before.
+const ROLLOUT_DEADLINE: Duration = Duration::from_secs(26 * 60 * 60);
+
 /// Bring an app to a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,7 +110,7 @@ impl JobKind for Deploy {
     const KIND: &'static str = "deploy";
     const LOCKING: Locking = Locking::WhenAsked;
     const MAX_TRIES: i32 = 5;
-    const DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
+    const DEADLINE: Duration = ROLLOUT_DEADLINE;
 }
 
 /// Roll out an earlier release. No build, so it locks at once.
@@ -118,6 +124,37 @@ impl JobKind for Rollback {
     const KIND: &'static str = "rollback";
     const LOCKING: Locking = Locking::AtClaim;
     const MAX_TRIES: i32 = 5;
+    const DEADLINE: Duration = ROLLOUT_DEADLINE;
+}
+
+/// Bring a roll-out that its deployment left half way to an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settle {
+    pub deployment_id: DeploymentId,
+}
+
+impl JobKind for Settle {
+    const KIND: &'static str = "settle";
+    const LOCKING: Locking = Locking::AtClaim;
+    /// Users may be reaching two releases at once until it ends: a target that cannot be reached is tried for long.
+    const MAX_TRIES: i32 = 20;
+    const DEADLINE: Duration = Duration::from_secs(30 * 60);
+}
+
+/// Remove from a target what no app needs any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collect {
+    pub target: TargetName,
+    /// Say what would go, and why, and leave it.
+    pub dry_run: bool,
+}
+
+impl JobKind for Collect {
+    const KIND: &'static str = "collect";
+    const LOCKING: Locking = Locking::AtClaim;
+    const MAX_TRIES: i32 = 3;
     const DEADLINE: Duration = Duration::from_secs(30 * 60);
 }
 
@@ -134,7 +171,7 @@ impl JobKind for Probe {
 }
 
 /// Every kind the product ships, for checks that must hold for each.
-pub const KINDS: &[&str] = &[Deploy::KIND, Rollback::KIND, Probe::KIND];
+pub const KINDS: &[&str] = &[Deploy::KIND, Rollback::KIND, Settle::KIND, Collect::KIND, Probe::KIND];
 
 #[cfg(test)]
 mod tests {
@@ -147,6 +184,10 @@ mod tests {
         let ids = r#"{"deployment_id":"0197c0de-0000-7000-8000-000000000001"}"#;
         assert_eq!(json(serde_json::to_string(&Deploy { deployment_id })), ids);
         assert_eq!(json(serde_json::to_string(&Rollback { deployment_id })), ids);
+        assert_eq!(json(serde_json::to_string(&Settle { deployment_id })), ids);
+        let target = TargetName::parse("docker://local").expect("name");
+        let collect = Collect { target, dry_run: true };
+        assert_eq!(json(serde_json::to_string(&collect)), r#"{"target":"docker://local","dry_run":true}"#);
         assert_eq!(json(serde_json::to_string(&Probe {})), "{}");
         assert!(serde_json::from_str::<Deploy>(r#"{"deployment_id":"x"}"#).is_err());
         assert!(serde_json::from_str::<Probe>(r#"{"extra":1}"#).is_err());

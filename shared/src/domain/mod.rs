@@ -5,6 +5,8 @@ pub mod deployment;
 pub mod job;
 pub mod overlap;
 pub mod release;
+pub mod rollout;
+pub mod slot;
 
 /// A closed set of words that is stored and sent as text: one table gives both directions, so they cannot differ.
 #[macro_export]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::app::{HealthCheck, Resources};
+use super::slot::SlotSettings;
 
 /// Everything that decides how it runs except its variables, which are sealed and kept beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,8 +14,7 @@ pub struct ReleaseSpec {
     pub port: Option<u16>,
     /// Instead of the image's own command.
     pub start: Option<Vec<String>>,
-    pub health: HealthCheck,
-    pub resources: Resources,
+    pub run: SlotSettings,
 }
 
 /// How an engine finds the image.

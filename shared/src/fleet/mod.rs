@@ -3,8 +3,10 @@
 
 mod cancel;
 mod deploy;
+mod rollback;
 mod rotation;
 mod submit;
+mod upkeep;
 mod why;
 
 pub use cancel::Cancel;

@@ -74,6 +74,30 @@ impl JobRequest {
         }
         Ok(self)
     }
+
+    /// As the record and the queue take it, with an id of its own.
+    pub(super) fn accept(self) -> Result<(NewJob, Placement)> {
+        let request = self.checked()?;
+        let id = JobId::generate();
+        let placement = Placement {
+            job: id,
+            environment: request.environment.clone(),
+            priority: request.priority,
+            targets: request.targets.clone(),
+            delay: request.delay,
+        };
+        let new = NewJob {
+            id,
+            kind: request.kind,
+            environment: request.environment,
+            priority: request.priority,
+            payload: request.payload,
+            targets: request.targets,
+            delay: request.delay,
+            trace: TraceContext::current(),
+        };
+        Ok((new, placement))
+    }
 }
 
 /// Accepts jobs. `Ok` means durable: the job ends, whatever dies now.
@@ -109,25 +133,8 @@ impl Submitter {
     }
 
     pub async fn submit(&self, request: JobRequest) -> Result<JobId> {
-        let request = request.checked()?;
-        let id = JobId::generate();
-        let placement = Placement {
-            job: id,
-            environment: request.environment.clone(),
-            priority: request.priority,
-            targets: request.targets.clone(),
-            delay: request.delay,
-        };
-        let new = NewJob {
-            id,
-            kind: request.kind,
-            environment: request.environment,
-            priority: request.priority,
-            payload: request.payload,
-            targets: request.targets,
-            delay: request.delay,
-            trace: TraceContext::current(),
-        };
+        let (new, placement) = request.accept()?;
+        let id = new.id;
         self.inserts.submit(new).await??;
         fail::fail_point!("submit.after_commit");
         self.pushes.submit(placement).await?;

@@ -2,7 +2,8 @@
 //! that submits one job: `fault-node worker|deployer|scheduler|client`.
 //!
 //! `FAULT_KILL_AT=<fail point>` kills the process (-9) when it comes to that line; `FAULT_KILL_SKIP=<n>` lets it pass n
-//! times first. `FAULT_PAUSE_AT=<fail point>` holds it there for `FAULT_PAUSE_MS`, the first time. `FAULT_REFUSE_AT=<fail
+//! times first. `FAULT_PAUSE_AT=<fail point>` holds it there for `FAULT_PAUSE_MS`, the first time or, with
+//! `FAULT_PAUSE_SKIP=<n>`, after it passed n times. `FAULT_REFUSE_AT=<fail
 //! point>` makes a step of the pipeline fail there for good. `FAULT_BUILD_MS`, `FAULT_ROLLOUT_MS` and `FAULT_DEPLOY_TARGETS` shape the deploy jobs. The client submits the script in `FAULT_SCRIPT`, or deploys `FAULT_APP`.
 #![expect(clippy::expect_used, reason = "a node of a test that cannot go on must stop, and say why")]
 
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use deploymind_shared::config::{
-    EnvSource, PipelineConfig, QueueConfig, Reader, SchedulerConfig, SecretsConfig, Source, WorkerConfig,
+    EnvSource, HostsConfig, PipelineConfig, QueueConfig, Reader, SchedulerConfig, SecretsConfig, Source,
+    WorkerConfig,
 };
 use deploymind_shared::db::deployments::Trigger;
 use deploymind_shared::domain::job::{JobKind as _, KINDS, Priority};
@@ -24,7 +26,7 @@ use deploymind_shared::process::{self, Common, Ground, Role};
 use deploymind_shared::secret::Keyring;
 use deploymind_tests::rig::{self, Stores};
 use deploymind_tests::script::{DeployHandler, RollbackHandler, Script, ScriptHandler, kill_self};
-use deploymind_worker::pipeline::{self, Tools};
+use deploymind_worker::pipeline::{Pipeline, Tools};
 use deploymind_worker::{ProbeHandler, Registry};
 use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgPoolOptions;
@@ -53,7 +55,11 @@ fn main() -> ExitCode {
 fn arm(source: &dyn Source) {
     if let Some(point) = source.get("FAULT_PAUSE_AT") {
         let ms = source.get("FAULT_PAUSE_MS").unwrap_or_default();
-        fail::cfg(point, &format!("1*sleep({ms})")).expect("fail points are compiled in");
+        let passed = match source.get("FAULT_PAUSE_SKIP") {
+            Some(skip) if skip != "0" => format!("{skip}*off->"),
+            _ => String::new(),
+        };
+        fail::cfg(point, &format!("{passed}1*sleep({ms})")).expect("fail points are compiled in");
     }
     if let Some(point) = source.get("FAULT_REFUSE_AT") {
         fail::cfg(point, "return").expect("fail points are compiled in");
@@ -116,12 +122,13 @@ fn deployer(source: &dyn Source) -> Result<u8> {
     let config = WorkerConfig::read(&mut reader);
     let secrets = SecretsConfig::read(&mut reader);
     let pipeline = PipelineConfig::read(&mut reader);
+    let hosts = HostsConfig::read(&mut reader);
     reader.finish()?;
     let keyring = Keyring::from_config(&secrets)?;
     process::runtime()?.block_on(process::run("worker", common, KINDS, async |ground: Ground| {
         let Ground { fleet, lifecycle, readiness } = ground;
-        let tools = Tools::open(&pipeline, keyring, &fleet)?;
-        let registry = deploymind_worker::registry(pipeline::DeployHandler::start(tools, &fleet, &lifecycle));
+        let tools = Tools::open(&pipeline, &hosts, keyring, &fleet)?;
+        let registry = deploymind_worker::registry(&Pipeline::start(tools, &fleet, &lifecycle));
         let started =
             deploymind_worker::start(fleet, config.clone(), queue.clone(), registry, &lifecycle, &readiness)
                 .await?;

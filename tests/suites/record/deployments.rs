@@ -107,6 +107,7 @@ async fn a_rollback_knows_its_targets_at_once_and_an_unknown_app_is_refused() {
         trigger: Trigger::Manual,
         requested_by: Some(owner),
         commit: None,
+        release: None,
         kind: Deploy::KIND,
         locking: Locking::WhenAsked,
         priority: Priority::High,

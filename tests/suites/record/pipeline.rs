@@ -8,15 +8,14 @@ use deploymind_shared::db::deployments::{
     Described, Fate, deployment_describe, deployment_fates, deployment_get,
 };
 use deploymind_shared::db::logs::{LogLine, log_append, log_last};
-use deploymind_shared::db::releases::{NewRelease, release_create};
+use deploymind_shared::db::releases::{NewRelease, release_create, release_variables};
 use deploymind_shared::db::rotation::{SealedTable, sealed_list, sealed_replace};
 use deploymind_shared::db::scans::{
     Allowance, Scan, ScanKind, ScanOutcome, allowance_delete, allowance_list, allowance_put, scan_list,
     scan_policy_get, scan_policy_put, scan_write,
 };
-use deploymind_shared::db::variables::{
-    Variable, release_variable_list, variable_delete, variable_list, variable_put,
-};
+use deploymind_shared::db::targets::{target_connection, target_connection_put};
+use deploymind_shared::db::variables::{Variable, variable_delete, variable_list, variable_put};
 use deploymind_shared::domain::app::{AppSettings, CredentialKind, CredentialUse, VariableScope};
 use deploymind_shared::error::Code;
 use deploymind_shared::fleet::rotate;
@@ -127,7 +126,7 @@ async fn variables_are_set_together_and_a_release_keeps_those_of_its_time() {
     variable_put(db, app, &later).await.expect("change");
     assert!(variable_delete(db, app, "ALWAYS").await.expect("delete"));
     assert!(!variable_delete(db, app, "ALWAYS").await.expect("delete"));
-    let kept = release_variable_list(db, release).await.expect("list");
+    let kept = release_variables(db, release).await.expect("list");
     let values: Vec<(String, String)> = kept
         .iter()
         .map(|one| {
@@ -209,6 +208,9 @@ async fn a_new_key_takes_over_every_value_and_a_dry_run_changes_none() {
         sealed: before.seal(&Associated::credential(id.as_uuid()), &SecretString::from("token")),
     };
     credential_put(db, &credential).await.expect("put");
+    let host = rig.targets(1).await.remove(0);
+    let bundle = before.seal(&Associated::target(&host), &SecretString::from("tls"));
+    target_connection_put(db, &host, Some("tcp://host-0:2376"), Some(&bundle)).await.expect("put");
     let release = NewRelease {
         app,
         deployment: claimed.deployment,
@@ -220,6 +222,7 @@ async fn a_new_key_takes_over_every_value_and_a_dry_run_changes_none() {
         (SealedTable::AppVariables, 250),
         (SealedTable::ReleaseVariables, 250),
         (SealedTable::Credentials, 1),
+        (SealedTable::Targets, 1),
     ];
 
     let plan = rotate(db, &both, true).await.expect("dry run");
@@ -239,6 +242,9 @@ async fn a_new_key_takes_over_every_value_and_a_dry_run_changes_none() {
         let opened = after.open(&Associated::variable(app, &one.name), &one.sealed);
         assert_eq!(opened.is_ok(), one.sealed.key_id.as_str() == "new", "{}", one.name);
     }
+    let connection = target_connection(db, &host).await.expect("read").expect("there");
+    let opened = after.open(&Associated::target(&host), &connection.sealed.expect("sealed")).expect("opens");
+    assert_eq!((connection.address.as_deref(), opened.expose_secret()), (Some("tcp://host-0:2376"), "tls"));
     let again = rotate(db, &both, false).await.expect("again");
     assert_eq!(again.moved.iter().map(|(_, count)| count).sum::<u64>(), 0);
     claimed.end(&rig).await;

@@ -8,6 +8,7 @@ mod commands;
 mod generate;
 mod ignore;
 mod lint;
+mod mark;
 mod parse;
 mod plan;
 mod stages;
@@ -15,6 +16,7 @@ mod words;
 
 pub use generate::{GenerateOptions, Generated, generate};
 pub use lint::{Finding, Severity, lint};
+pub use mark::mark_stages;
 pub use stages::{base_images, exposed_ports};
 
 #[cfg(test)]

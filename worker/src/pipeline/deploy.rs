@@ -1,177 +1,49 @@
-//! The handler of `deploy` jobs: opens a deployment, runs its steps, closes it.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! The handler of `deploy` jobs: from a commit to a release, and on to users.
 
 use async_trait::async_trait;
-use deploymind_shared::db::apps::{Plan, app_plan};
-use deploymind_shared::db::logs::log_last;
-use deploymind_shared::db::steps::StepState;
+use deploymind_shared::db::deployments::Trigger;
+use deploymind_shared::db::pins::commit_is_bad;
 use deploymind_shared::domain::deployment::DeploymentStatus;
 use deploymind_shared::domain::job::Deploy;
-use deploymind_shared::error::{Code, Error};
+use deploymind_shared::error::Code;
 use deploymind_shared::events::EventKind;
-use deploymind_shared::fleet::Fleet;
-use deploymind_shared::ids::DeploymentId;
-use deploymind_shared::lifecycle::Lifecycle;
 use deploymind_shared::retry::Stop;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::journal::Journal;
-use super::run::{Run, hide};
-use super::secrets::Secrets;
+use super::STEPS;
+use super::run::Run;
+use super::session::{Course, Pipeline};
 use super::step::stopped;
 use super::steps::{Build, Checkout, Detect, Detected, Push, Release, ScanImage, ScanSource};
-use super::tools::Tools;
-use super::{STEPS, sweep};
 use crate::build::Built;
 use crate::context::JobContext;
-use crate::log::{self, Lines, Redactor, Writer};
 use crate::registry::{Done, Handler};
 
-/// How long the last lines of a deployment may take into a record that is away. Within the grace of a cancelled job.
-const LAST_LINES: Duration = Duration::from_secs(3);
-
-pub struct DeployHandler {
-    tools: Arc<Tools>,
-    fleet: Fleet,
-}
-
-impl DeployHandler {
-    /// Also begins to look after what earlier processes left on this machine.
-    pub fn start(tools: Tools, fleet: &Fleet, lifecycle: &Lifecycle) -> Self {
-        let tools = Arc::new(tools);
-        let (swept, db, stop) = (Arc::clone(&tools), fleet.db.clone(), lifecycle.token().clone());
-        lifecycle.spawn_restarting("sweep", move || {
-            let (swept, db, stop) = (Arc::clone(&swept), db.clone(), stop.clone());
-            async move {
-                Box::pin(stop.run_until_cancelled(sweep::keep_clean(swept, db))).await;
-            }
-        });
-        Self { tools, fleet: fleet.clone() }
-    }
-}
+pub(super) struct DeployHandler(pub(super) Pipeline);
 
 #[async_trait]
 impl Handler for DeployHandler {
     type Kind = Deploy;
 
     async fn run(&self, job: Deploy, context: JobContext) -> Result<Done, Stop> {
-        let deployment = job.deployment_id;
-        let journal = Journal::open(&context, deployment).await?;
-        journal.write(STEPS[0], StepState::Started, None).await?;
-        let opened = self.open(&context, deployment).await;
-        let (redactor, opened) = match opened {
-            Ok((plan, secrets)) => match secrets.redactor().await {
-                Ok(redactor) => (Arc::new(redactor), Ok((plan, secrets))),
-                Err(stop) => (Arc::new(Redactor::shapes_only()), Err(stop)),
-            },
-            // What does not open has no secrets that could get out.
-            Err(stop) => (Arc::new(Redactor::shapes_only()), Err(stop)),
-        };
-        let last = log_last(context.db(), deployment).await?;
-        let (lines, received) = Lines::channel(log::writer::ROOM);
-        let place = log::Place { job: context.id(), attempt: context.attempt(), deployment };
-        let (writer, flusher) =
-            Writer::new(&self.fleet, place, Arc::clone(&redactor), log::Limits::default(), last, received);
-        let hurry = context.stopping().clone();
-        let work = async {
-            let workspace = self.tools.workspaces.of(deployment);
-            let opened = match opened {
-                Ok((plan, secrets)) => Ok(Run {
-                    context: context.clone(),
-                    tools: Arc::clone(&self.tools),
-                    deployment,
-                    plan,
-                    secrets,
-                    journal,
-                    workspace,
-                    redactor: Arc::clone(&redactor),
-                    lines: lines.clone(),
-                    flusher,
-                }),
-                Err(stop) => Err((stop, journal)),
-            };
-            let ended = match opened {
-                Ok(run) => run.finish().await,
-                Err((stop, journal)) => {
-                    if matches!(stop, Stop::Terminal(_)) {
-                        journal.write(STEPS[0], StepState::Failed, None).await?;
-                    }
-                    Err(stop)
-                }
-            };
-            let ended = ended.map_err(|stop| hide(&redactor, stop));
-            say_end(&lines, &ended).await;
-            if let Err(Stop::Terminal(error)) = &ended {
-                let body = json!({ "code": error.code().as_str(), "reason": error.sentence() });
-                // The verdict stands, whether or not it can be told now.
-                match context.tell(EventKind::DeploymentFailed, &body).await {
-                    Err(Stop::ClaimLost) => return Err(Stop::ClaimLost),
-                    Err(stop) => {
-                        tracing::warn!(deployment.id = %deployment, stop = ?stop, "its failure was not told")
-                    }
-                    Ok(()) => {}
-                }
-            }
-            drop(lines);
-            ended
-        };
-        let (ended, written) = tokio::join!(Box::pin(work), writer.run(&hurry, LAST_LINES));
-        match (ended, written) {
-            // The log says who holds the claim now; without it nothing else may be believed.
-            (_, Err(Stop::ClaimLost)) => Err(Stop::ClaimLost),
-            (Ok(done), Err(stop)) => {
-                tracing::warn!(deployment.id = %deployment, stop = ?stop, "the end of the log was not written");
-                Ok(done)
-            }
-            (ended, _) => ended,
-        }
-    }
-}
-
-impl DeployHandler {
-    /// The step `validate`: everything that can be known to be wrong before anything is done.
-    async fn open(&self, context: &JobContext, deployment: DeploymentId) -> Result<(Plan, Secrets), Stop> {
-        context.check()?;
-        let plan = app_plan(context.db(), deployment).await?.ok_or_else(|| {
-            Error::new(Code::AppUnknown, "the app of this deployment has been deleted; create it again")
-        })?;
-        plan.settings.check()?;
-        let secrets = Secrets::open(context.db(), &self.tools.keyring, &plan).await?;
-        Ok((plan, secrets))
+        self.0.carry(Course::Deploy, job.deployment_id, context).await
     }
 }
 
 impl Run {
-    async fn finish(self) -> Result<Done, Stop> {
-        let ended = Box::pin(self.steps()).await;
-        // A job that goes back in line keeps what it has for the next worker.
-        let last = match &ended {
-            Ok(_) | Err(Stop::Terminal(_)) => true,
-            // Also when it was stopped by a failure of its own a moment before it saw that it should: nobody tries again.
-            Err(Stop::Cancelled | Stop::Retryable { .. }) => self.context.stops_for_good(),
-            Err(Stop::Parked | Stop::ClaimLost) => false,
-        };
-        match &ended {
-            Ok(_) => {
-                if let Err(error) = self.workspace.remove().await {
-                    tracing::warn!(deployment.id = %self.deployment, error = error.chain(), "folder left for the sweep");
-                }
-            }
-            Err(_) if last => self.unwind().await,
-            Err(_) => {}
-        }
-        ended
-    }
-
-    async fn steps(&self) -> Result<Done, Stop> {
+    pub(super) async fn deploy(&self) -> Result<Done, Stop> {
         let cancel = self.context.stopping();
         self.begin().await?;
+        if let Some(release) = self.rollout_begun().await? {
+            return self.roll_out(release, Course::Deploy).await;
+        }
+        self.preflight().await?;
 
         self.advance(DeploymentStatus::Cloning, 5, "fetching the repository").await?;
         let checkout = self.step(&Checkout, cancel).await?;
+
+        self.not_bad(&checkout.commit).await?;
 
         self.advance(DeploymentStatus::Building, 20, "building the image").await?;
         let (detected, built) = self.build_beside_scan(&checkout.commit, cancel).await?;
@@ -192,10 +64,29 @@ impl Run {
         self.progress(DeploymentStatus::SecurityScanning, 90, "release recorded").await?;
         self.lines.info(format!("release {}", released.release)).await;
         stopped(cancel)?;
-        Err(no_runtime(&self.plan))
+        if self.plan.app.targets.is_empty() {
+            return Err(no_target());
+        }
+        self.roll_out(released.release, Course::Deploy).await
     }
 
-    async fn begin(&self) -> Result<(), Stop> {
+    /// A push is of the newest commit, whichever that was; what users were taken back from does not return by itself.
+    async fn not_bad(&self, commit: &str) -> Result<(), Stop> {
+        if self.plan.trigger != Trigger::Push {
+            return Ok(());
+        }
+        match commit_is_bad(self.context.db(), self.plan.app.id, commit).await? {
+            None => Ok(()),
+            Some(reason) => Err(Stop::terminal(
+                Code::CommitBad,
+                format!(
+                    "this commit was rolled back before ({reason}); push another, or deploy this one by hand"
+                ),
+            )),
+        }
+    }
+
+    pub(super) async fn begin(&self) -> Result<(), Stop> {
         for exposed in self.redactor.exposed() {
             self.lines.warn(exposed.to_string()).await;
         }
@@ -262,25 +153,9 @@ const fn weight(stop: &Stop) -> u8 {
     }
 }
 
-/// Where the pipeline ends as long as there is nothing that could take the release to a target.
-fn no_runtime(plan: &Plan) -> Stop {
-    let sentence = match plan.app.targets.first() {
-        Some(target) => format!(
-            "the image is built and released, but this version cannot roll out to {target}; the release is kept"
-        ),
-        None => {
-            "the image is built and released, but the app has no target to roll out to; add one".to_owned()
-        }
-    };
-    Stop::terminal(Code::TargetUnsupported, sentence)
-}
-
-async fn say_end(lines: &Lines, ended: &Result<Done, Stop>) {
-    match ended {
-        Ok(_) => lines.info("done").await,
-        Err(Stop::Terminal(error)) => lines.error(error.to_string()).await,
-        Err(Stop::Retryable { error, .. }) => lines.warn(format!("{error}; it will be tried again")).await,
-        Err(Stop::Cancelled) => lines.warn("stopped").await,
-        Err(Stop::Parked | Stop::ClaimLost) => {}
-    }
+fn no_target() -> Stop {
+    Stop::terminal(
+        Code::TargetUnsupported,
+        "the image is built and released, but the app has no target to roll out to; add one",
+    )
 }

@@ -1,14 +1,16 @@
 //! What the pipeline works with, the same for every deployment of a worker.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use deploymind_shared::config::{BuilderChoice, PipelineConfig, ScanConfig};
+use deploymind_shared::config::{BuilderChoice, HostsConfig, PipelineConfig, ScanConfig};
 use deploymind_shared::error::{Code, Error};
 use deploymind_shared::fleet::Fleet;
 use deploymind_shared::retry::Stop;
 use deploymind_shared::secret::Keyring;
 
+use super::targets::Targets;
 use super::workspace::Workspaces;
 use crate::build::{Address, Builder, Caps, Engine, EngineConfig};
 use crate::scan::Scanner;
@@ -20,7 +22,8 @@ const ENGINE_ANSWER: Duration = Duration::from_secs(120);
 
 pub struct Tools {
     pub(super) config: PipelineConfig,
-    pub(super) keyring: Keyring,
+    pub(super) targets: Targets,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) workspaces: Workspaces,
     pub(super) fleet_name: String,
     engine: EngineConfig,
@@ -28,8 +31,14 @@ pub struct Tools {
 
 impl Tools {
     /// Opens nothing but the work folder: a worker may start before its engine does.
-    pub fn open(config: &PipelineConfig, keyring: Keyring, fleet: &Fleet) -> Result<Self, Error> {
+    pub fn open(
+        config: &PipelineConfig,
+        hosts: &HostsConfig,
+        keyring: Keyring,
+        fleet: &Fleet,
+    ) -> Result<Self, Error> {
         let fleet_name = fleet.queue.keys().fleet().to_owned();
+        let keyring = Arc::new(keyring);
         Ok(Self {
             workspaces: Workspaces::open(&config.work_dir, &fleet_name)?,
             engine: EngineConfig {
@@ -37,6 +46,7 @@ impl Tools {
                 connect: ENGINE_CONNECT,
                 answer: ENGINE_ANSWER,
             },
+            targets: Targets::new(config, hosts, Arc::clone(&keyring), &fleet_name)?,
             config: config.clone(),
             keyring,
             fleet_name,
@@ -80,7 +90,7 @@ fn update_env(config: &ScanConfig) -> Vec<(String, String)> {
     proxy.into_iter().chain(ca).collect()
 }
 
-fn address(text: &str) -> Result<Address, Error> {
+pub(super) fn address(text: &str) -> Result<Address, Error> {
     if let Some(path) = text.strip_prefix("unix://") {
         Ok(Address::Unix(path.into()))
     } else if let Some(address) = text.strip_prefix("tcp://") {

@@ -76,6 +76,6 @@ pub async fn job_finish(db: &Db, finishes: &[Finish]) -> Result<Vec<Finished>> {
 }
 
 /// Postgres stores no NUL, and the column has a limit; the reason of a failure must not be why it cannot be stored.
-pub(super) fn storable(text: &str) -> String {
+pub(in crate::db) fn storable(text: &str) -> String {
     text.chars().filter(|&c| c != '\0').take(REASON_MAX).collect()
 }

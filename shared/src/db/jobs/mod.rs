@@ -11,6 +11,7 @@ mod requeue;
 
 pub use cancel::{Cancelled, job_cancel};
 pub use claim::{Claim, ClaimedJob, Unclaimed, job_claim, job_held, job_unclaimed};
+pub(in crate::db) use finish::storable;
 pub use finish::{Finish, Finished, job_finish};
 pub use insert::{NewJob, job_insert};
 pub use read::{

@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::ids::AppId;
+use crate::ids::{AppId, TargetName};
 use crate::secret::KeyId;
 
 /// Keeps these values apart from anything else ever sealed with the same keys.
@@ -20,6 +20,7 @@ pub struct Associated {
 enum Place {
     Variable { app: AppId, name: String },
     Credential(Uuid),
+    Target(TargetName),
 }
 
 impl Associated {
@@ -31,6 +32,11 @@ impl Associated {
     /// A stored credential, by the id of its row.
     pub fn credential(id: Uuid) -> Self {
         Self { place: Place::Credential(id) }
+    }
+
+    /// What a target is reached with.
+    pub fn target(name: &TargetName) -> Self {
+        Self { place: Place::Target(name.clone()) }
     }
 
     /// Every field after its length, so that no two lists of fields run together into the same bytes.
@@ -53,6 +59,10 @@ impl Associated {
                 field(b"credential");
                 field(id.as_bytes());
             }
+            Place::Target(name) => {
+                field(b"target");
+                field(name.as_str().as_bytes());
+            }
         }
         bytes
     }
@@ -67,6 +77,7 @@ impl fmt::Display for Associated {
                 write!(f, "the value of {shown:?}")
             }
             Place::Credential(id) => write!(f, "the credential {id}"),
+            Place::Target(name) => write!(f, "the connection of {name}"),
         }
     }
 }
@@ -88,6 +99,8 @@ mod tests {
             Associated::variable(app, "A").bytes(1, &k12),
             Associated::credential(app.as_uuid()).bytes(1, &k1),
             Associated::credential(other.as_uuid()).bytes(1, &k1),
+            Associated::target(&TargetName::parse("docker://a").expect("name")).bytes(1, &k1),
+            Associated::target(&TargetName::parse("docker://ab").expect("name")).bytes(1, &k1),
         ];
         for (index, one) in all.iter().enumerate() {
             assert!(all.iter().skip(index + 1).all(|next| next != one), "{index}");

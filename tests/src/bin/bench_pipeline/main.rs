@@ -11,7 +11,7 @@ mod log;
 mod ours;
 mod sample;
 
-use serde_json::{Value, json};
+use deploymind_tests::figures::{figure, median, round};
 
 #[tokio::main]
 async fn main() {
@@ -29,30 +29,4 @@ async fn main() {
         eprintln!("commit to image");
         image::measure().await;
     }
-}
-
-fn round(number: f64) -> f64 {
-    (number * 1000.0).round() / 1000.0
-}
-
-/// A figure and what it is held against; `floor` is `None` where there is nothing to compare with. `more` is added as it is.
-fn figure(name: &str, value: f64, unit: &str, floor: Option<f64>, more: &Value) {
-    let mut line = json!({
-        "name": name,
-        "value": round(value),
-        "unit": unit,
-        "floor": floor.map(round),
-        "ratio": floor.filter(|floor| *floor > 0.0).map(|floor| round(value / floor)),
-    });
-    for (key, value) in more.as_object().into_iter().flatten() {
-        line[key] = value.clone();
-    }
-    println!("{line}");
-}
-
-/// `NaN` of nothing.
-fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
-    let mut samples: Vec<f64> = samples.into_iter().collect();
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
 }

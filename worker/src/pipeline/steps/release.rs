@@ -59,8 +59,7 @@ impl Step for Release<'_> {
             },
             port: generated.or(settings.port).or(detection.port),
             start: settings.start.clone(),
-            health: settings.health.clone(),
-            resources: settings.resources,
+            run: settings.run.clone(),
         };
         let new = NewRelease {
             app: run.plan.app.id,

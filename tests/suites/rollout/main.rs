@@ -1,0 +1,4 @@
+//! From a release to what users reach: real workers, this machine's Docker engine, a real nginx, users from another process.
+
+mod common;
+mod first;
