@@ -1,7 +1,7 @@
 # A target's one-line meaning is the text after `##`; `make` shows them.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help test check fmt sqlx-prepare sqlx-check bench-queue bench-pipeline db-reset clean
+.PHONY: help test check fmt sqlx-prepare sqlx-check bench-queue bench-pipeline bench-rollout db-reset clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ bench-queue: ## measure the queue; JSON lines on stdout
 
 bench-pipeline: ## measure commit to image, detection and the log; JSON lines on stdout
 	@scripts/bench.sh pipeline
+
+bench-rollout: ## measure the way back, roll-outs, the edge and failed requests; JSON lines on stdout
+	@scripts/bench.sh rollout
 
 db-reset: ## drop and create anew the local database of DATABASE_URL
 	@scripts/db-reset.sh

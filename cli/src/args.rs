@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Scheduler,
     /// Bring the database schema up to this version and exit
     Migrate,
+    /// Say how a target is reached, and with which secret
+    Target(TargetArgs),
     /// Remove from a Docker host what no app needs any more: images, stopped slots, steps of builds
     ///
     /// With the settings of a worker, where a worker could run.
@@ -51,6 +53,20 @@ pub(crate) struct WorkerArgs {
     /// Jobs that may run at once; at least one per environment
     #[arg(long, value_name = "N")]
     concurrency: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TargetArgs {
+    /// Such as docker://web-1; created when it is not there
+    pub(crate) name: String,
+
+    /// unix:///path, tcp://host:port or ssh://user@host[:port][/path of the socket]; the worker's own engine when not given
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Option<String>,
+
+    /// File with an SSH private key, or for TLS the JSON {"ca": PEM, "certificate": PEM, "key": PEM}; it is sealed
+    #[arg(long, value_name = "FILE", requires = "address")]
+    pub(crate) secret_file: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -104,7 +120,11 @@ impl Args {
                     flags = flags.with(WorkerConfig::CONCURRENCY, concurrency);
                 }
             }
-            Command::Scheduler | Command::Migrate | Command::Collect(_) | Command::Keys(_) => {}
+            Command::Scheduler
+            | Command::Migrate
+            | Command::Target(_)
+            | Command::Collect(_)
+            | Command::Keys(_) => {}
         }
         Overlay(flags, EnvSource)
     }

@@ -4,6 +4,7 @@ mod args;
 mod collect;
 mod keys;
 mod roles;
+mod target;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Command::Worker(_) => roles::worker(&source, args.print_config),
         Command::Scheduler => roles::scheduler(&source, args.print_config),
         Command::Migrate => roles::migrate(&source, args.print_config),
+        Command::Target(target) => target::run(&source, args.print_config, target),
         Command::Collect(collect) => {
             collect::run(&source, args.print_config, &collect.target, collect.dry_run)
         }

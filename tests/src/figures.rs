@@ -28,11 +28,24 @@ pub fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
     percentile(samples, 50)
 }
 
-/// The sample that this share of all does not exceed; `NaN` of nothing.
+/// The smallest sample that so many percent of all do not exceed; `NaN` of nothing.
 #[must_use]
 pub fn percentile(samples: impl IntoIterator<Item = f64>, percent: usize) -> f64 {
     let mut samples: Vec<f64> = samples.into_iter().collect();
     samples.sort_by(f64::total_cmp);
-    let at = (samples.len() * percent / 100).min(samples.len().saturating_sub(1));
-    samples.get(at).copied().unwrap_or(f64::NAN)
+    let rank = (samples.len() * percent).div_ceil(100);
+    samples.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_a_sample_by_its_rank() {
+        let twenty = || (1..=20).map(f64::from);
+        assert_eq!([50, 95, 100].map(|percent| percentile(twenty(), percent)), [10.0, 19.0, 20.0]);
+        assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
+        assert!(median([]).is_nan());
+    }
 }

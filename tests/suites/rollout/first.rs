@@ -2,7 +2,7 @@
 
 use deploymind_tests::delivery::Delivery;
 
-use crate::common::{Sample, quick};
+use deploymind_tests::rolling::{Sample, quick};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_reaches_users_and_a_bad_one_does_not() {

@@ -1,4 +1,5 @@
 //! From a release to what users reach: real workers, this machine's Docker engine, a real nginx, users from another process.
+//! Its longer half is in `more.rs`.
 
-mod common;
+#[cfg(test)]
 mod first;

@@ -231,6 +231,10 @@ async fn containers(docker: &Docker, fleet: &str) -> Result<Vec<Container>, Stop
             bytes: 0,
             id,
         };
+        // What a Dockerfile says of a container is no proof; its name is.
+        if !named_as_labelled(&container) {
+            container.labels.remove(LABEL_SLOT);
+        }
         if !container.running && is_slot(&container.labels, fleet) {
             let options = InspectContainerOptions { size: true };
             let asked = docker.inspect_container(&container.id, Some(options)).await;
@@ -241,6 +245,15 @@ async fn containers(docker: &Docker, fleet: &str) -> Result<Vec<Container>, Stop
     }
     containers.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(containers)
+}
+
+fn named_as_labelled(container: &Container) -> bool {
+    let Some(slot) = container.labels.get(LABEL_SLOT) else { return true };
+    match container.name.strip_prefix(slot.as_str()) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix('-').is_some_and(|copy| copy.parse::<u16>().is_ok()),
+        None => false,
+    }
 }
 
 /// Whether these are the labels of a slot of this fleet. The edge has another role.

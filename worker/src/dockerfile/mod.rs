@@ -17,7 +17,7 @@ mod words;
 pub use generate::{GenerateOptions, Generated, generate};
 pub use lint::{Finding, Severity, lint};
 pub use mark::mark_stages;
-pub use stages::{base_images, exposed_ports};
+pub use stages::{base_images, exposed_ports, local_images};
 
 #[cfg(test)]
 mod tests;

@@ -259,3 +259,25 @@ pub fn base_images(text: &str) -> Vec<String> {
     }
     images
 }
+
+/// Those of its base images that only the engine at hand can have: by id, or under the name that builds of apps get. They may
+/// be another app's, with its source and whatever was built into it.
+pub fn local_images(text: &str) -> Vec<String> {
+    let by_id = |image: &str| {
+        let digits = image.strip_prefix("sha256:").unwrap_or(image);
+        !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_hexdigit())
+    };
+    base_images(text).into_iter().filter(|image| by_id(image) || image.starts_with("deploymind/")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::local_images;
+
+    #[test]
+    fn images_of_others_on_the_same_engine_are_told_from_those_of_registries() {
+        let text = "ARG B=deploymind/shop:1\nFROM $B AS a\nFROM 0a1f AS b\nFROM sha256:00ff AS c\nFROM debian:12\n\
+                    COPY --from=beef / /x\nCOPY --from=a / /y\nCOPY --from=cafe:1 / /z\n";
+        assert_eq!(local_images(text), ["deploymind/shop:1", "0a1f", "sha256:00ff", "beef"]);
+    }
+}

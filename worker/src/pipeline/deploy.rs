@@ -12,12 +12,14 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::STEPS;
+use super::rollout::port_unknown;
 use super::run::Run;
 use super::session::{Course, Pipeline};
 use super::step::stopped;
-use super::steps::{Build, Checkout, Detect, Detected, Push, Release, ScanImage, ScanSource};
+use super::steps::{Build, Checkout, Detect, Detected, Push, Release, ScanImage, ScanSource, release_port};
 use crate::build::Built;
 use crate::context::JobContext;
+use crate::dockerfile::local_images;
 use crate::registry::{Done, Handler};
 
 pub(super) struct DeployHandler(pub(super) Pipeline);
@@ -68,6 +70,22 @@ impl Run {
             return Err(no_target());
         }
         self.roll_out(released.release, Course::Deploy).await
+    }
+
+    /// What the tree and its Dockerfile make pointless is said before the build.
+    fn worth_building(&self, detected: &Detected) -> Result<(), Stop> {
+        if let Some(image) = local_images(&detected.dockerfile).into_iter().next() {
+            return Err(Stop::terminal(
+                Code::DockerfileInvalid,
+                format!(
+                    "the Dockerfile builds on `{image}`, which only this engine can have: name an image of a registry"
+                ),
+            ));
+        }
+        match release_port(&self.plan.settings, detected) {
+            None if !self.plan.settings.run.routes.is_empty() => Err(port_unknown()),
+            _ => Ok(()),
+        }
     }
 
     /// A push is of the newest commit, whichever that was; what users were taken back from does not return by itself.
@@ -138,6 +156,7 @@ impl Run {
         cancel: &CancellationToken,
     ) -> Result<(Detected, Built), Stop> {
         let detected = self.step(&Detect, cancel).await?;
+        self.worth_building(&detected)?;
         let built = self.step(&Build { detected: &detected, commit }, cancel).await?;
         Ok((detected, built))
     }

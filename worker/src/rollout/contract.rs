@@ -129,7 +129,7 @@ pub enum Observation {
 pub struct Sample {
     /// Since the action in hand was begun, or was last begun again.
     pub elapsed: Duration,
-    /// Since the present route was set. `None`: it could not be read.
+    /// Since the present route was set, or since a hold that came with enough requests to judge by. `None`: it could not be read.
     pub new: Option<crate::runtime::Tally>,
     pub old: Option<crate::runtime::Tally>,
     /// The new side's health now, where it was asked.

@@ -4,6 +4,7 @@
 mod contract;
 pub mod docker;
 pub mod edge;
+#[cfg(test)]
 pub mod simulated;
 
 pub use contract::*;

@@ -76,7 +76,10 @@ impl Connection {
             let answer = sender.send_request(request).await?;
             let headers = answer.headers();
             let text = |name: &str| headers.get(name).and_then(|text| text.to_str().ok());
-            let stays = text(CONNECTION.as_str()).is_none_or(|text| !text.eq_ignore_ascii_case("close"));
+            // There may be several of them, and each may be a list.
+            let named = headers.get_all(CONNECTION).iter().filter_map(|text| text.to_str().ok());
+            let mut words = named.flat_map(|text| text.split(','));
+            let stays = !words.any(|word| word.trim().eq_ignore_ascii_case("close"));
             let version = text(VERSION_HEADER).map(str::to_owned);
             let status = answer.status().as_u16();
             let body = answer.into_body().collect().await?.to_bytes();

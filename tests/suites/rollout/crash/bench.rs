@@ -18,6 +18,9 @@ use serde_json::Value;
 
 use crate::common::{SOON, Sample, quick};
 
+const NOTHING_SENT: &str = "channel closed, after 0 bytes were sent";
+/// How [`differs`] begins when only that is wrong.
+pub const LEFT: &str = "left of the release that failed";
 const EDGE_SCRIPT: &str = "/opt/deploymind-edge/dm-edge";
 /// Requests that must all be answered by the same version. nginx has a few workers, and each counts for itself.
 const ASKED: usize = 12;
@@ -136,7 +139,7 @@ pub async fn differs(sample: &Sample<'_>, version: &str, deployment: DeploymentI
     }
     let failed = now.release.filter(|release| *release != served.release && !was_reached(&now));
     if let Some(left) = failed.and_then(|failed| all.iter().find(|one| one.release == failed.to_string())) {
-        return Err(format!("left of the release that failed: {left:?}"));
+        return Err(format!("{LEFT}: {left:?}"));
     }
     let answered = answers(sample).await;
     if answered.len() != 1 || !answered.contains_key(version) {
@@ -177,7 +180,7 @@ pub async fn died(delivery: &Delivery, node: &mut Node, created: &Created) -> bo
 
 /// A first release, rolled out by a worker that leaves again.
 pub async fn base(sample: &Sample<'_>) -> ReleaseId {
-    let _worker = sample.delivery.worker().ready().await;
+    let _worker = worker(sample.delivery).ready().await;
     deployed(sample, "v0").await
 }
 
@@ -187,9 +190,13 @@ pub async fn deployed(sample: &Sample<'_>, version: &str) -> ReleaseId {
     ended.deployment.release.expect("a release")
 }
 
-/// Two workers in turn must not count as failing because this machine is busy.
-pub fn patient(node: NodeBuilder) -> NodeBuilder {
-    node.set("DEPLOYMIND_QUEUE_WORKER_TTL", "3s").set("DEPLOYMIND_QUEUE_LOCK_TTL", "4s")
+/// Nobody is to count as dead or unreachable because this machine is busy.
+fn patient(node: NodeBuilder) -> NodeBuilder {
+    node.set("DEPLOYMIND_QUEUE_WORKER_TTL", "3s")
+        .set("DEPLOYMIND_QUEUE_LOCK_TTL", "4s")
+        .set("DEPLOYMIND_DATABASE_ACQUIRE_TIMEOUT", "5s")
+        .set("DEPLOYMIND_DATABASE_STATEMENT_TIMEOUT", "5s")
+        .set("DEPLOYMIND_REDIS_RESPONSE_TIMEOUT", "2s")
 }
 
 /// Waits until the roll-out has been saved so often, or says something of its state.
@@ -225,9 +232,26 @@ pub async fn comes_to(delivery: &Delivery, created: &Created, step: &str) {
     until(delivery, created, step, |now| move_of(now) == step).await;
 }
 
+pub fn scheduler(delivery: &Delivery) -> NodeBuilder {
+    patient(delivery.rig.scheduler())
+}
+
+pub fn worker(delivery: &Delivery) -> NodeBuilder {
+    patient(delivery.worker())
+}
+
 /// One that looks often for roll-outs that were left.
 pub fn watchful(delivery: &Delivery) -> NodeBuilder {
-    delivery.rig.scheduler().set("DEPLOYMIND_SCHEDULER_SETTLE", "300ms")
+    scheduler(delivery).set("DEPLOYMIND_SCHEDULER_SETTLE", "300ms")
+}
+
+/// Nobody lost anything. What the client itself could not send, as nginx had closed the connection that very moment, any
+/// client sends again; it is counted and shown, and not held against the roll-out.
+pub async fn assert_nobody_lost(load: Load) {
+    let report = load.finish().await;
+    let unsent = report.first_failures.iter().filter(|failed| failed.text == NOTHING_SENT).count() as u64;
+    assert!(report.failures == unsent && report.requests > 0, "{report:#?}");
+    println!("{} requests, none lost, {unsent} not sent", report.requests);
 }
 
 /// A few users, all the while.
@@ -240,7 +264,7 @@ const AT_HALF: usize = 3;
 
 /// A canary whose worker died while it was counted: users are shared, and nobody sees to it.
 pub async fn left_half_way(sample: &Sample<'_>, version: &str) -> Created {
-    let mut node = patient(sample.delivery.worker()).kill_at("rollout.saved", AT_HALF).ready().await;
+    let mut node = worker(sample.delivery).kill_at("rollout.saved", AT_HALF).ready().await;
     let created = sample.push(version, &[]).await;
     assert!(died(sample.delivery, &mut node, &created).await, "it did not die");
     let stands = standing(sample).expect("the edge answers");

@@ -6,10 +6,12 @@ use deploymind_shared::domain::rollout::StrategyKind;
 use deploymind_tests::delivery::{Delivery, docker};
 use deploymind_tests::wait_for;
 
-use super::bench::{answers, assert_settled, base, comes_to, containers, edge_name, hasty, shown, standing};
+use super::bench::{
+    answers, assert_settled, base, comes_to, containers, edge_name, hasty, scheduler, shown, standing, worker,
+};
 use crate::common::{SOON, Sample};
 
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 
 async fn answers_only(sample: &Sample<'_>, version: &str) {
     wait_for("users to be answered again", SOON, async || {
@@ -28,16 +30,16 @@ fn kill_edge(delivery: &Delivery) -> bool {
 async fn killed_in_the_middle_of_a_change_of_routes() {
     let delivery = Delivery::on_docker().await;
     let sample = Sample::new(&delivery, "shop", hasty(StrategyKind::Rolling)).await;
-    let _scheduler = delivery.rig.scheduler().ready().await;
+    let _scheduler = scheduler(&delivery).ready().await;
     base(&sample).await;
-    let _worker = delivery.worker().ready().await;
+    let _worker = worker(&delivery).ready().await;
     let mut kills = 0;
     for round in 1..=ROUNDS {
         let version = format!("v{round}");
         let created = sample.push(&version, &[]).await;
         comes_to(&delivery, &created, "route").await;
         // A little later in each round: before the call, while it writes, while nginx loads.
-        let later = std::time::Duration::from_millis(150 * (round as u64 - 1));
+        let later = std::time::Duration::from_millis(200 * (round as u64 - 1));
         tokio::time::sleep(later).await;
         kills += usize::from(kill_edge(&delivery));
         let ended = delivery.ended(&created, SOON).await;

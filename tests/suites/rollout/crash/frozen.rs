@@ -7,7 +7,7 @@ use deploymind_tests::delivery::{Delivery, docker};
 use deploymind_tests::proxy::{FaultProxy, Mode};
 use deploymind_tests::wait_for;
 
-use super::bench::{assert_settled, base, edge_name, hasty, patient, shown, standing, until};
+use super::bench::{assert_settled, base, edge_name, hasty, scheduler, shown, standing, until, worker};
 use crate::common::{SOON, Sample};
 
 /// The save before the first change of routes: to launch, to wait for health, to route.
@@ -35,12 +35,14 @@ fn file(sample: &Sample<'_>) -> String {
 async fn what_a_frozen_worker_sends_late_is_refused_at_the_edge() {
     let delivery = Delivery::on_docker().await;
     let sample = Sample::new(&delivery, "shop", hasty(StrategyKind::Rolling)).await;
-    let _scheduler = delivery.rig.scheduler().ready().await;
+    let _scheduler = scheduler(&delivery).ready().await;
     base(&sample).await;
     // Woken up, it does not learn from the stores that its time is over: only the target can tell.
-    let (redis, postgres) =
-        (FaultProxy::before(&delivery.rig.stores.redis).await, FaultProxy::before(&delivery.rig.stores.database).await);
-    let mut frozen = patient(delivery.worker())
+    let (redis, postgres) = (
+        FaultProxy::before(&delivery.rig.stores.redis).await,
+        FaultProxy::before(&delivery.rig.stores.database).await,
+    );
+    let mut frozen = worker(&delivery)
         .set("DEPLOYMIND_REDIS_URL", &redis.url(&delivery.rig.stores.redis))
         .set("DEPLOYMIND_DATABASE_URL", &postgres.url(&delivery.rig.stores.database))
         .set("DEPLOYMIND_REDIS_RESPONSE_TIMEOUT", "20s")
@@ -60,12 +62,9 @@ async fn what_a_frozen_worker_sends_late_is_refused_at_the_edge() {
     postgres.set(Mode::Swallow).await;
     assert!(standing(&sample).expect("the edge answers")["epoch"].as_u64() > Some(0));
 
-    let _successor = patient(delivery.worker()).ready().await;
+    let _successor = worker(&delivery).ready().await;
     let ended = delivery.ended(&created, SOON).await;
     assert_eq!(ended.status(), "DEPLOYED", "{}", shown(&ended));
-    // And one more, so that the late call would bring users back to what they have left.
-    let newer = sample.deploy("v2", &[]).await;
-    assert_eq!(newer.status(), "DEPLOYED", "{}", shown(&newer));
     let before = file(&sample);
 
     frozen.process.sigcont();
@@ -75,9 +74,12 @@ async fn what_a_frozen_worker_sends_late_is_refused_at_the_edge() {
     })
     .await;
     let log = frozen.process.log();
-    println!("the frozen worker: {}", log.lines().find(|line| line.contains("DM-4905")).expect("it was there"));
+    println!(
+        "the frozen worker: {}",
+        log.lines().find(|line| line.contains("DM-4905")).expect("it was there")
+    );
     assert_eq!(file(&sample), before);
-    assert_settled("after the late call", &sample, "v2", newer.deployment.id).await;
+    assert_settled("after the late call", &sample, "v1", created.deployment).await;
 
     // What refuses is the epoch, and nothing else: the same call by hand, with it and without.
     let epoch = standing(&sample).expect("the edge answers")["epoch"].as_u64().expect("an epoch");

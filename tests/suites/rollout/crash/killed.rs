@@ -6,23 +6,28 @@ use deploymind_shared::db::deployments::Created;
 use deploymind_shared::domain::rollout::{RolloutOutcome, StrategyKind};
 use deploymind_shared::ids::ReleaseId;
 use deploymind_tests::delivery::Delivery;
-use deploymind_tests::load::Load;
 
-use super::bench::{assert_settled, base, deployed, died, hasty, patient, rollout, seconds, shown};
+use super::bench::{
+    assert_nobody_lost, assert_settled, base, deployed, died, hasty, rollout, scheduler, seconds, shown,
+    users, worker,
+};
 use crate::common::{SOON, Sample};
 
 /// Recorded and the next action not begun; done and not recorded.
 const POINTS: [&str; 2] = ["rollout.saved", "rollout.saving"];
 
-/// How much of all points a run takes.
+/// A point and how often it is passed before.
+type At = (&'static str, usize);
+const SAVED: &str = POINTS[0];
+const SAVING: &str = POINTS[1];
+
+/// Which points a run takes.
 #[derive(Debug, Clone, Copy)]
 enum Extent {
+    /// Until one is not reached any more.
     Every,
-    /// Each so many-th, from this one on; the two points take turns.
-    Some {
-        first: usize,
-        step: usize,
-    },
+    /// These, which all are reached.
+    Some(&'static [At]),
 }
 
 /// What is rolled out again and again.
@@ -33,12 +38,9 @@ struct Case {
     /// How the version behaves.
     env: &'static [(&'static str, &'static str)],
     good: bool,
-    /// Users all the while.
-    load: bool,
 }
 
-const ROLLING: Case =
-    Case { name: "rolling", strategy: StrategyKind::Rolling, env: &[], good: true, load: true };
+const ROLLING: Case = Case { name: "rolling", strategy: StrategyKind::Rolling, env: &[], good: true };
 const ROLLING_BAD: Case =
     Case { name: "rolling, never healthy", env: &[("HEALTH", "fail")], good: false, ..ROLLING };
 const CANARY: Case = Case { name: "canary", strategy: StrategyKind::Canary, ..ROLLING };
@@ -58,41 +60,50 @@ const BLUE_GREEN_BAD: Case = Case {
 async fn run(case: Case, extent: Extent) {
     let delivery = Delivery::on_docker().await;
     let sample = Sample::new(&delivery, "shop", hasty(case.strategy)).await;
-    let _scheduler = delivery.rig.scheduler().ready().await;
+    let _scheduler = scheduler(&delivery).ready().await;
     base(&sample).await;
-    let load = match case.load {
-        true => Some(Load::of(&sample.url()).rate(30.0).connections(4).posts(0.0).start().await),
-        false => None,
-    };
-    let (mut serving, mut rows) = ("v0".to_owned(), Vec::new());
+    let load = users(&sample).await;
+    let (mut serving, mut kills) = ("v0".to_owned(), 0);
     for (round, (point, nth)) in points(extent).enumerate() {
         let version = format!("v{}", round + 1);
         let what = format!("{}: {point} {nth}", case.name);
         let Some((took, outcome)) = killed(&sample, &case, (point, nth), &version, &mut serving).await else {
             break;
         };
-        rows.push(format!("  {what:<60} {outcome:<10} {}", seconds(took)));
+        kills += 1;
+        println!("killed, until another worker has ended it: {what:<50} {outcome:<10} {}", seconds(took));
     }
-    println!("{}: {} kills, until another worker has ended it\n{}", case.name, rows.len(), rows.join("\n"));
-    assert!(rows.len() >= 3, "{}: it died {} times only", case.name, rows.len());
-    if let Some(load) = load {
+    sum_up(case.name, extent, kills);
+    if case.name == CANARY_BAD.name {
+        // Its own answers are errors; nothing else may be lost.
         let report = load.finish().await;
-        println!("{}: {} requests, {} failed", case.name, report.requests, report.failures);
-        // Its own answers are errors where it is made to; nothing else may be lost.
-        let lost =
-            if case.name == CANARY_BAD.name { report.failures - report.non_2xx } else { report.failures };
-        assert!(lost == 0 && report.requests > 0, "{}: {report:#?}", case.name);
+        assert_eq!(
+            report.resets + report.cut + report.timeouts + report.refused,
+            0,
+            "{}: {report:#?}",
+            case.name
+        );
+    } else {
+        assert_nobody_lost(load).await;
     }
     delivery.finish().await;
 }
 
-fn points(extent: Extent) -> Box<dyn Iterator<Item = (&'static str, usize)> + Send> {
+fn points(extent: Extent) -> Box<dyn Iterator<Item = At> + Send> {
     match extent {
         Extent::Every => Box::new((0..).flat_map(|nth| POINTS.map(|point| (point, nth)))),
-        Extent::Some { first, step } => {
-            Box::new((first..).step_by(step).enumerate().map(|(i, nth)| (POINTS[i % 2], nth)))
-        }
+        Extent::Some(points) => Box::new(points.iter().copied()),
     }
+}
+
+/// What a run came to.
+fn sum_up(name: &str, extent: Extent, kills: usize) {
+    println!("{name}: {kills} kills");
+    let least = match extent {
+        Extent::Every => 6,
+        Extent::Some(points) => points.len(),
+    };
+    assert!(kills >= least, "{name}: it died {kills} times only");
 }
 
 /// One deployment whose worker dies there. `None`: it was over before.
@@ -106,14 +117,14 @@ async fn killed(
     let delivery = sample.delivery;
     let what = format!("{}: {point} {nth}", case.name);
     sqlx::query("UPDATE apps SET automatic_rollbacks = 0").execute(&delivery.rig.pool).await.expect("forget");
-    let mut first = patient(delivery.worker()).kill_at(point, nth).ready().await;
+    let mut first = worker(delivery).kill_at(point, nth).ready().await;
     let created = sample.push(version, case.env).await;
     if !died(delivery, &mut first, &created).await {
         return None;
     }
     assert!(first.process.stderr().contains(&format!("killed at {point}\n")), "{what}: it died elsewhere");
     let died = Instant::now();
-    let _second = patient(delivery.worker()).ready().await;
+    let _second = worker(delivery).ready().await;
     let ended = delivery.ended(&created, SOON).await;
     let took = died.elapsed();
     let outcome = outcome(sample, &created).await;
@@ -140,79 +151,82 @@ async fn outcome(sample: &Sample<'_>, created: &Created) -> RolloutOutcome {
 async fn run_back(extent: Extent) {
     let delivery = Delivery::on_docker().await;
     let sample = Sample::new(&delivery, "shop", hasty(StrategyKind::Canary)).await;
-    let _scheduler = delivery.rig.scheduler().ready().await;
+    let _scheduler = scheduler(&delivery).ready().await;
     let first = base(&sample).await;
     let second = {
-        let _worker = delivery.worker().ready().await;
-        let load = Load::of(&sample.url()).rate(30.0).connections(4).start().await;
+        let _worker = worker(&delivery).ready().await;
+        let load = users(&sample).await;
         let second = deployed(&sample, "v1").await;
-        load.finish().await.assert_nothing_lost();
+        assert_nobody_lost(load).await;
         second
     };
-    let load = Load::of(&sample.url()).rate(30.0).connections(4).start().await;
+    let load = users(&sample).await;
     let mut ways: [(ReleaseId, &str); 2] = [(first, "v0"), (second, "v1")];
-    let mut rows = Vec::new();
+    let mut kills = 0;
     for (point, nth) in points(extent) {
         let what = format!("rollback: {point} {nth}");
         let (release, version) = ways[0];
-        let mut node = patient(delivery.worker()).kill_at(point, nth).ready().await;
+        let mut node = worker(&delivery).kill_at(point, nth).ready().await;
         let created = delivery.rig.fleet.rollback(sample.app, Some(release), None).await.expect("rollback");
         if !died(&delivery, &mut node, &created).await {
             break;
         }
         let died = Instant::now();
-        let _second = patient(delivery.worker()).ready().await;
+        let _second = worker(&delivery).ready().await;
         let ended = delivery.ended(&created, SOON).await;
-        rows.push(format!("  {what:<60} {}", seconds(died.elapsed())));
+        kills += 1;
+        println!("killed, until another worker has ended it: {what:<61} {}", seconds(died.elapsed()));
         assert_eq!(ended.status(), "DEPLOYED", "{what}: {}", shown(&ended));
         assert_settled(&what, &sample, version, created.deployment).await;
         ways.swap(0, 1);
     }
-    println!("rollback: {} kills, until another worker has ended it\n{}", rows.len(), rows.join("\n"));
-    assert!(rows.len() >= 3, "rollback: it died {} times only", rows.len());
-    load.finish().await.assert_nothing_lost();
+    sum_up("rollback", extent, kills);
+    assert_nobody_lost(load).await;
     delivery.finish().await;
 }
 
-const SPREAD: Extent = Extent::Some { first: 1, step: 3 };
-
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_it_rolls() {
-    run(ROLLING, SPREAD).await;
+    run(ROLLING, Extent::Some(&[(SAVING, 3), (SAVED, 5)])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_a_canary_is_watched() {
-    run(CANARY, SPREAD).await;
+    run(CANARY, Extent::Some(&[(SAVED, 4), (SAVING, 7)])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_a_canary_goes_back() {
-    run(CANARY_BAD, SPREAD).await;
+    run(CANARY_BAD, Extent::Some(&[(SAVED, 4), (SAVING, 6)])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_blue_turns_green() {
-    run(BLUE_GREEN, SPREAD).await;
+    run(BLUE_GREEN, Extent::Some(&[(SAVED, 3), (SAVING, 5)])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_green_turns_blue_again() {
-    run(BLUE_GREEN_BAD, SPREAD).await;
+    run(BLUE_GREEN_BAD, Extent::Some(&[(SAVING, 3), (SAVED, 5)])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_on_the_way_back_that_a_person_asked_for() {
-    run_back(SPREAD).await;
+    run_back(Extent::Some(&[(SAVED, 2), (SAVING, 4)])).await;
 }
 
 /// Every point, a quarter of an hour: the tests above take some of each.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a quarter of an hour"]
 async fn killed_at_every_point_of_every_strategy() {
-    for pair in [[ROLLING, ROLLING_BAD], [CANARY, CANARY_BAD], [BLUE_GREEN, BLUE_GREEN_BAD]] {
-        let [first, second] = pair;
-        tokio::join!(run(first, Extent::Every), run(second, Extent::Every));
-    }
-    tokio::join!(run(CANARY_SICK, Extent::Every), run_back(Extent::Every));
+    tokio::join!(
+        run(ROLLING, Extent::Every),
+        run(ROLLING_BAD, Extent::Every),
+        run(CANARY, Extent::Every),
+        run(CANARY_SICK, Extent::Every),
+        run(CANARY_BAD, Extent::Every),
+        run(BLUE_GREEN, Extent::Every),
+        run(BLUE_GREEN_BAD, Extent::Every),
+        run_back(Extent::Every),
+    );
 }

@@ -10,7 +10,8 @@ use deploymind_tests::rig::production;
 use deploymind_tests::wait_for;
 
 use super::bench::{
-    assert_settled, base, comes_to, hasty, left_half_way, patient, rollout, settles, shown, users, watchful,
+    assert_nobody_lost, assert_settled, base, comes_to, hasty, left_half_way, rollout, scheduler, settles,
+    shown, users, watchful, worker,
 };
 use crate::common::{SOON, Sample};
 
@@ -23,7 +24,7 @@ async fn pushed_while_a_canary_is_counted(policy: OverlapPolicy) {
     let _scheduler = watchful(&delivery).ready().await;
     base(&sample).await;
     let load = users(&sample).await;
-    let (_one, _two) = (delivery.worker().ready().await, delivery.worker().ready().await);
+    let (_one, _two) = (worker(&delivery).ready().await, worker(&delivery).ready().await);
     let first = sample.push("v1", &[]).await;
     comes_to(&delivery, &first, "observe").await;
     let second = sample.push("v2", &[]).await;
@@ -33,7 +34,8 @@ async fn pushed_while_a_canary_is_counted(policy: OverlapPolicy) {
             (Some(first), Some(second)) => {
                 // Read first the one that has to be over.
                 let ended = first.finished_at.expect("two roll-outs of one app at once");
-                least_apart = (second.started_at - ended).to_std().expect("it began before the first had ended");
+                least_apart =
+                    (second.started_at - ended).to_std().expect("it began before the first had ended");
                 Ok(())
             }
             _ => Err("not yet".to_owned()),
@@ -45,7 +47,7 @@ async fn pushed_while_a_canary_is_counted(policy: OverlapPolicy) {
     assert_eq!(second.status(), "DEPLOYED", "{}", shown(&second));
     assert_settled(policy.as_str(), &sample, "v2", second.deployment.id).await;
     println!("{policy}: the newer roll-out began {} ms after the end of the first", least_apart.as_millis());
-    load.finish().await.assert_nothing_lost();
+    assert_nobody_lost(load).await;
     delivery.finish().await;
 }
 
@@ -64,23 +66,27 @@ async fn users_have_noticed_a_canary_so_it_is_not_overridden() {
 async fn a_newer_deployment_before_the_one_left_half_way_is_settled() {
     let delivery = Delivery::on_docker().await;
     let sample = Sample::new(&delivery, "shop", hasty(StrategyKind::Canary)).await;
-    let late = delivery.rig.scheduler().set("DEPLOYMIND_SCHEDULER_SETTLE", "300s").ready().await;
+    let late = scheduler(&delivery).set("DEPLOYMIND_SCHEDULER_SETTLE", "300s").ready().await;
     base(&sample).await;
     let load = users(&sample).await;
     let left = left_half_way(&sample, "v1").await;
     let newer = sample.push("v2", &[]).await;
     delivery.rig.fleet.cancel(left.job).await.expect("cancel");
     assert_eq!(delivery.ended(&left, SOON).await.status(), "CANCELLED");
-    let _worker = patient(delivery.worker()).ready().await;
+    let _worker = worker(&delivery).ready().await;
     let newer = delivery.ended(&newer, SOON).await;
     assert_eq!(newer.status(), "DEPLOYED", "{}", shown(&newer));
     drop(late);
-    assert_eq!(rollout(&delivery, left.deployment).await.expect("a roll-out").outcome, None, "settled too early");
+    assert_eq!(
+        rollout(&delivery, left.deployment).await.expect("a roll-out").outcome,
+        None,
+        "settled too early"
+    );
     let _scheduler = watchful(&delivery).ready().await;
     settles(&sample, "v2", left.deployment).await;
     let left = rollout(&delivery, left.deployment).await.expect("a roll-out");
     assert_eq!(left.outcome, Some(RolloutOutcome::Reverted));
     assert_settled("after the other was settled", &sample, "v2", newer.deployment.id).await;
-    load.finish().await.assert_nothing_lost();
+    assert_nobody_lost(load).await;
     delivery.finish().await;
 }

@@ -5,7 +5,9 @@ use deploymind_shared::domain::rollout::{RolloutOutcome, StrategyKind};
 use deploymind_tests::delivery::Delivery;
 use deploymind_tests::wait_for;
 
-use super::bench::{base, died, hasty, left_half_way, patient, rollout, settles, shown, users, watchful};
+use super::bench::{
+    assert_nobody_lost, base, died, hasty, left_half_way, rollout, settles, shown, users, watchful, worker,
+};
 use crate::common::{SOON, Sample};
 
 /// A worker settles what is left; users are on what served before.
@@ -14,7 +16,7 @@ async fn brought_back(what: &str, sample: &Sample<'_>, created: &Created) {
     let before = rollout(delivery, created.deployment).await.expect("a roll-out");
     assert_eq!(before.outcome, None, "{what}: it was not left half way");
     let began = std::time::Instant::now();
-    let _worker = patient(delivery.worker()).ready().await;
+    let _worker = worker(delivery).ready().await;
     settles(sample, "v0", created.deployment).await;
     let after = rollout(delivery, created.deployment).await.expect("a roll-out");
     assert_eq!(after.outcome, Some(RolloutOutcome::Reverted), "{what}");
@@ -33,7 +35,7 @@ async fn cancelled_while_its_worker_is_dead() {
     let ended = delivery.ended(&created, SOON).await;
     assert_eq!(ended.status(), "CANCELLED", "{}", shown(&ended));
     brought_back("cancelled", &sample, &created).await;
-    load.finish().await.assert_nothing_lost();
+    assert_nobody_lost(load).await;
     delivery.finish().await;
 }
 
@@ -46,14 +48,14 @@ async fn put_in_quarantine_after_four_deaths() {
     let load = users(&sample).await;
     let created = left_half_way(&sample, "v1").await;
     for _ in 0..3 {
-        let mut next = patient(delivery.worker()).kill_at("rollout.saved", 0).ready().await;
+        let mut next = worker(delivery).kill_at("rollout.saved", 0).ready().await;
         assert!(died(&delivery, &mut next, &created).await, "it did not die");
     }
     let ended = delivery.ended(&created, SOON).await;
     assert_eq!(ended.status(), "FAILED", "{}", shown(&ended));
     assert_eq!(delivery.rig.state(created.job).await, "quarantined");
     brought_back("quarantined", &sample, &created).await;
-    load.finish().await.assert_nothing_lost();
+    assert_nobody_lost(load).await;
     delivery.finish().await;
 }
 
@@ -65,7 +67,7 @@ async fn failed_by_a_panic() {
     base(&sample).await;
     let load = users(&sample).await;
     let created = left_half_way(&sample, "v1").await;
-    let panics = patient(delivery.worker()).set("FAULT_REFUSE_AT", "rollout.saving").ready().await;
+    let panics = worker(delivery).set("FAULT_REFUSE_AT", "rollout.saving").ready().await;
     let attempt = || async {
         let sql = "SELECT attempt FROM jobs WHERE id = $1";
         let query = sqlx::query_scalar::<_, i32>(sql).bind(created.job.as_uuid());
@@ -84,6 +86,6 @@ async fn failed_by_a_panic() {
     println!("panicked: {} {:?}", ended.code(), ended.deployment.reason);
     let _scheduler = watchful(&delivery).ready().await;
     brought_back("panicked", &sample, &created).await;
-    load.finish().await.assert_nothing_lost();
+    assert_nobody_lost(load).await;
     delivery.finish().await;
 }

@@ -3,7 +3,9 @@
 use deploymind_shared::domain::rollout::StrategyKind;
 use deploymind_tests::delivery::Delivery;
 
-use super::bench::{assert_settled, base, comes_to, containers, hasty, shown, users};
+use super::bench::{
+    assert_nobody_lost, assert_settled, base, comes_to, containers, hasty, scheduler, shown, users, worker,
+};
 use crate::common::{SOON, Sample};
 
 async fn forget(delivery: &Delivery) -> usize {
@@ -20,10 +22,10 @@ async fn a_canary_goes_on_when_redis_has_forgotten_it() {
     let mut settings = hasty(StrategyKind::Canary);
     settings.rollout.canary.window_s = 3;
     let sample = Sample::new(&delivery, "shop", settings).await;
-    let _scheduler = delivery.rig.scheduler().ready().await;
+    let _scheduler = scheduler(&delivery).ready().await;
     base(&sample).await;
     let load = users(&sample).await;
-    let (_one, _two) = (delivery.worker().ready().await, delivery.worker().ready().await);
+    let (_one, _two) = (worker(&delivery).ready().await, worker(&delivery).ready().await);
     let created = sample.push("v1", &[]).await;
     comes_to(&delivery, &created, "observe").await;
     let gone = forget(&delivery).await;
@@ -35,6 +37,6 @@ async fn a_canary_goes_on_when_redis_has_forgotten_it() {
     assert_eq!(slots.len(), 2, "one effective roll-out makes one new slot: {slots:?}");
     let overtaken = ended.text().contains("another worker goes on");
     println!("{gone} keys forgotten; taken up anew: {overtaken}");
-    load.finish().await.assert_nothing_lost();
+    assert_nobody_lost(load).await;
     delivery.finish().await;
 }

@@ -1,6 +1,6 @@
 //! The way back by a person's wish: image, variables and routes, and how soon users see it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deploymind_shared::db::deployments::Created;
 use deploymind_shared::db::rollouts::serving_list;
@@ -10,9 +10,9 @@ use deploymind_shared::error::Error;
 use deploymind_shared::ids::{AppId, ReleaseId};
 use deploymind_tests::delivery::{Delivery, Ended, docker};
 use deploymind_tests::free_port;
-use deploymind_tests::load::{Load, Lookout};
+use deploymind_tests::load::Lookout;
 
-use super::follow::{assert_deployed, copies, inspected, running, unix_us};
+use super::follow::{assert_deployed, copies, inspected, running, unix_us, users};
 use super::visitor::visit;
 use crate::common::{SOON, Sample, quick};
 
@@ -103,15 +103,20 @@ async fn users_meet_an_earlier_release_at_once() {
         assert_deployed(&ended);
         releases.push((version, release(&ended)));
     }
-    let load = Load::of(&sample.url()).start().await;
+    let load = users(&sample.url()).start().await;
     for warm in [Warm::Stopped, Warm::Running] {
         settings.rollout.warm = warm;
         delivery.settings(sample.app, &settings).await;
         let mut times = Vec::new();
         // To an older one as well as to the one before.
         for (version, release) in [releases[0], releases[2], releases[1], releases[2], releases[1]] {
-            let lookout =
-                Lookout::start(&sample.url(), None, version, Duration::from_millis(2), Duration::from_secs(30));
+            let lookout = Lookout::start(
+                &sample.url(),
+                None,
+                version,
+                Duration::from_millis(2),
+                Duration::from_secs(30),
+            );
             let asked = unix_us();
             let created = back(&delivery, sample.app, Some(release)).await.expect("a way back");
             let seen = lookout.sighting().await.at.expect("it was seen");
@@ -126,26 +131,5 @@ async fn users_meet_an_earlier_release_at_once() {
     load.finish().await.assert_nothing_lost();
     let serving = serving_list(&delivery.rig.fleet.db, sample.app).await.expect("read serving");
     assert_eq!(serving[0].release, releases[1].1);
-    delivery.finish().await;
-}
-
-/// A way back of one app does not wait for the end of another's canary on the same host.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "the host is locked for as long as another app's roll-out lasts"]
-async fn another_app_s_canary_is_not_waited_for() {
-    let delivery = Delivery::on_docker().await;
-    let sample = Sample::new(&delivery, "urgent", quick()).await;
-    let other = Sample::new(&delivery, "slowly", super::follow::canary(&[50, 100], 10, 1)).await;
-    let _nodes = delivery.nodes().await;
-    assert_deployed(&other.deploy("w1", &[]).await);
-    assert_deployed(&sample.deploy("v1", &[]).await);
-    assert_deployed(&sample.deploy("v2", &[]).await);
-    let created = other.push("w2", &[]).await;
-    super::follow::said(&delivery, &created, "stage 1 of 2").await;
-    let begun = Instant::now();
-    gone_back(&delivery, sample.app, None).await;
-    println!("a way back beside another app's canary: {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(6));
-    delivery.ended(&created, SOON).await;
     delivery.finish().await;
 }

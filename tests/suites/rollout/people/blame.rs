@@ -5,14 +5,14 @@ use std::net::Ipv4Addr;
 use deploymind_shared::domain::rollout::{OnInsufficient, RolloutCommand};
 use deploymind_tests::delivery::{Delivery, docker};
 use deploymind_tests::free_port;
-use deploymind_tests::load::Load;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::follow::{
-    ask, assert_deployed, assert_ended, between, canary, count, inspected, rollout, running, said, verdict,
+    ask, assert_deployed, assert_ended, between, canary, count, inspected, rollout, running, said, users,
+    verdict,
 };
-use crate::common::{SOON, Sample};
+use crate::common::{SOON, Sample, quick};
 
 const STAGE: &str = "stage 1 of 2";
 
@@ -43,7 +43,7 @@ async fn what_both_suffer_is_not_blamed_on_the_canary() {
     let delivery = Delivery::on_docker().await;
     let mut settings = canary(&[50, 100], 3, 100);
     settings.rollout.canary.hold_s = 1;
-    let sample = Sample::new(&delivery, "shared", settings.clone()).await;
+    let sample = Sample::new(&delivery, "shared", quick()).await;
     settings.run.routes.port = Some(sample.port);
     let _nodes = delivery.nodes().await;
     assert_deployed(&sample.deploy("v0", &[]).await);
@@ -57,7 +57,8 @@ async fn what_both_suffer_is_not_blamed_on_the_canary() {
     assert_deployed(&sample.deploy("v1", env).await);
 
     // It stands, and what it stands for is said.
-    let load = Load::of(&sample.url()).posts(0.0).start().await;
+    delivery.settings(sample.app, &settings).await;
+    let load = users(&sample.url()).posts(0.0).start().await;
     let created = sample.push("v2", env).await;
     said(&delivery, &created, STAGE).await;
     dependency.end().await;
@@ -84,7 +85,11 @@ async fn what_both_suffer_is_not_blamed_on_the_canary() {
     dependency.end().await;
     let ended = delivery.ended(&created, SOON).await;
     assert_ended(&ended, "ROLLED_BACK", "DM-4808");
-    println!("by the policy: back {:?} after the stage began; {}", between(&ended.log, STAGE, "going back"), verdict(&ended));
+    println!(
+        "by the policy: back {:?} after the stage began; {}",
+        between(&ended.log, STAGE, "going back"),
+        verdict(&ended)
+    );
     load.finish().await;
     delivery.finish().await;
 }
@@ -98,7 +103,7 @@ async fn slow_answers_and_a_plain_failure_are_the_canary_s_own() {
     settings.run.routes.port = Some(sample.port);
     let _nodes = delivery.nodes().await;
     assert_deployed(&sample.deploy("v1", &[]).await);
-    let load = Load::of(&sample.url()).start().await;
+    let load = users(&sample.url()).start().await;
     let ended = sample.deploy("v2", &[("DELAY_MS", "250")]).await;
     assert_ended(&ended, "ROLLED_BACK", "DM-4807");
     println!("250 ms where 100 are allowed: {}", verdict(&ended));
@@ -109,12 +114,16 @@ async fn slow_answers_and_a_plain_failure_are_the_canary_s_own() {
 
     settings.rollout.canary.window_s = 60;
     delivery.settings(sample.app, &settings).await;
-    let load = Load::of(&sample.url()).start().await;
+    let load = users(&sample.url()).start().await;
     let ended = sample.deploy("v4", &[("ERROR_PERCENT", "100")]).await;
     assert_ended(&ended, "ROLLED_BACK", "DM-4807");
     let took = between(&ended.log, STAGE, "going back");
     let seen = load.finish().await;
-    println!("100 % errors in a window of 60 s: back {took:?} after the stage began, {} errors; {}", seen.non_2xx, verdict(&ended));
+    println!(
+        "100 % errors in a window of 60 s: back {took:?} after the stage began, {} errors; {}",
+        seen.non_2xx,
+        verdict(&ended)
+    );
     assert!(took.as_secs() < 20, "{took:?}");
     assert_eq!(seen.failures, seen.non_2xx, "{seen:#?}");
     sample.assert_answers("v3").await;

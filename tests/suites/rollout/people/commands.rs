@@ -6,11 +6,12 @@ use deploymind_shared::db::deployments::Created;
 use deploymind_shared::domain::rollout::RolloutCommand::{Abort, Pause, Promote, Resume};
 use deploymind_shared::domain::rollout::{RolloutCommand, StrategyKind};
 use deploymind_tests::delivery::{Delivery, Ended};
-use deploymind_tests::load::Load;
 use deploymind_tests::wait_for;
+use tokio::task::JoinSet;
 
 use super::follow::{
     ask, assert_deployed, assert_ended, between, canary, copies, count, rollout, running, said, said_times,
+    users,
 };
 use super::visitor::visit;
 use crate::common::{SOON, Sample, quick};
@@ -57,7 +58,7 @@ async fn before_any_traffic_and_in_a_stage() {
     let _nodes = delivery.nodes().await;
     assert_deployed(&sample.deploy("v1", &[]).await);
     let first = running(sample.app);
-    let load = Load::of(&sample.url()).start().await;
+    let load = users(&sample.url()).start().await;
 
     // Aborted while it starts: as if it had never been.
     let created = sample.push("v2", &[("START_MS", "60000")]).await;
@@ -67,7 +68,7 @@ async fn before_any_traffic_and_in_a_stage() {
     let aborted = ended(&delivery, &created).await;
     assert_ended(&aborted, "CANCELLED", "DM-4809");
     assert_eq!(count(&aborted.log, "going back"), 1, "{}", aborted.text());
-    assert_eq!(copies(sample.app), [first.clone()]);
+    assert_eq!(copies(sample.app), std::slice::from_ref(&first));
 
     // Paused while it starts: it stands before its first route.
     let created = sample.push("v3", &[("START_MS", "1500")]).await;
@@ -83,7 +84,7 @@ async fn before_any_traffic_and_in_a_stage() {
     said(&delivery, &created, STAGE).await;
     twice(&delivery, &created, Pause).await;
     said_times(&delivery, &created, "held: ", 2).await;
-    let seen = Load::of(&sample.url()).lasts(Duration::from_secs(1)).start().await.over().await;
+    let seen = users(&sample.url()).lasts(Duration::from_secs(1)).start().await.over().await;
     assert!(seen.of("v3") > 0 && seen.of("v1") > seen.of("v3"), "{seen:#?}");
     twice(&delivery, &created, Promote).await;
     let promoted = ended(&delivery, &created).await;
@@ -97,7 +98,10 @@ async fn before_any_traffic_and_in_a_stage() {
     twice(&delivery, &created, Abort).await;
     let aborted = ended(&delivery, &created).await;
     assert_ended(&aborted, "ROLLED_BACK", "DM-4809");
-    println!("aborted in a stage: back after {:?}", between(&aborted.log, "going back", "0 % of the requests"));
+    println!(
+        "aborted in a stage: back after {:?}",
+        between(&aborted.log, "going back", "0 % of the requests")
+    );
     sample.assert_answers("v3").await;
     load.finish().await.assert_nothing_lost();
     // What a person ended is no automatic way back.
@@ -124,20 +128,23 @@ async fn while_it_is_watched_and_while_the_old_one_drains() {
     let _nodes = delivery.nodes().await;
     // The first one has nothing to be watched beside.
     assert_deployed(&sample.deploy("v1", &[]).await);
-    let load = Load::of(&sample.url()).start().await;
+    let load = users(&sample.url()).start().await;
 
     let created = sample.push("v2", &[]).await;
     said(&delivery, &created, "100 % of the requests").await;
     twice(&delivery, &created, Abort).await;
     let aborted = ended(&delivery, &created).await;
     assert_ended(&aborted, "ROLLED_BACK", "DM-4809");
-    println!("aborted while it was watched: back after {:?}", between(&aborted.log, "going back", "0 % of the requests"));
+    println!(
+        "aborted while it was watched: back after {:?}",
+        between(&aborted.log, "going back", "0 % of the requests")
+    );
     sample.assert_answers("v1").await;
 
     // Paused while it is watched, promoted while it is held, and aborted while the old one drains.
     let slow = sample.port;
-    let under_way = async move { visit(slow, "/slow?ms=6000", &[]).await };
-    let under_way = tokio::spawn(under_way);
+    let mut under_way = JoinSet::new();
+    under_way.spawn(async move { visit(slow, "/slow?ms=6000", &[]).await });
     let created = sample.push("v3", &[]).await;
     said(&delivery, &created, "100 % of the requests").await;
     twice(&delivery, &created, Pause).await;
@@ -146,11 +153,11 @@ async fn while_it_is_watched_and_while_the_old_one_drains() {
     twice(&delivery, &created, Promote).await;
     let done = ended(&delivery, &created).await;
     assert_deployed(&done);
-    let slow = under_way.await.expect("no panic").expect("an answer");
+    let slow = under_way.join_next().await.expect("it is one").expect("no panic").expect("an answer");
     assert_eq!((slow.status, slow.version.as_str()), (200, "v1"), "{slow:?}");
 
     let slow = sample.port;
-    let under_way = tokio::spawn(async move { visit(slow, "/slow?ms=8000", &[]).await });
+    under_way.spawn(async move { visit(slow, "/slow?ms=8000", &[]).await });
     let created = sample.push("v4", &[]).await;
     said(&delivery, &created, "100 % of the requests").await;
     twice(&delivery, &created, Promote).await;
@@ -164,7 +171,7 @@ async fn while_it_is_watched_and_while_the_old_one_drains() {
     let aborted = ended(&delivery, &created).await;
     assert_ended(&aborted, "ROLLED_BACK", "DM-4809");
     sample.assert_answers("v3").await;
-    let slow = under_way.await.expect("no panic").expect("an answer");
+    let slow = under_way.join_next().await.expect("it is one").expect("no panic").expect("an answer");
     assert_eq!((slow.status, slow.version.as_str()), (200, "v3"), "{slow:?}");
     load.finish().await.assert_nothing_lost();
     delivery.finish().await;
@@ -187,10 +194,9 @@ async fn a_pause_hides_no_failure_and_does_not_last_for_ever() {
     settings.run.routes.port = Some(sample.port);
     let _nodes = delivery.nodes().await;
     assert_deployed(&sample.deploy("v1", &[]).await);
-    for (version, env, says) in [
-        ("v2", ("HEALTH", "fail-after 4000"), "503"),
-        ("v3", ("DIES_AFTER_MS", "4000"), "exit code 3"),
-    ] {
+    for (version, env, says) in
+        [("v2", ("HEALTH", "fail-after 4000"), "503"), ("v3", ("DIES_AFTER_MS", "4000"), "exit code 3")]
+    {
         let created = sample.push(version, &[env]).await;
         said(&delivery, &created, STAGE).await;
         assert!(ask(&delivery, &created, Pause).await);

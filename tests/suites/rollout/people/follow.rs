@@ -12,6 +12,7 @@ use deploymind_shared::domain::rollout::{CanarySettings, RolloutCommand, Strateg
 use deploymind_shared::error::Error;
 use deploymind_shared::ids::AppId;
 use deploymind_tests::delivery::{Delivery, Ended, docker};
+use deploymind_tests::load::{Load, LoadBuilder};
 use deploymind_tests::wait_for;
 
 use crate::common::{SOON, quick};
@@ -51,13 +52,19 @@ pub fn count(log: &[LogLine], words: &str) -> usize {
     log.iter().filter(|line| line.line.contains(words)).count()
 }
 
-/// From the first line with these words to the first with those.
+/// From the first line with these words to the next that begins with those.
 pub fn between(log: &[LogLine], from: &str, to: &str) -> Duration {
-    let at = |words: &str| {
-        let line = log.iter().find(|line| line.line.contains(words));
-        line.unwrap_or_else(|| panic!("nothing says `{words}`: {log:#?}")).at
-    };
-    (at(to) - at(from)).to_std().unwrap_or_default()
+    let begin = log.iter().position(|line| line.line.contains(from));
+    let begin = begin.unwrap_or_else(|| panic!("nothing says `{from}`: {log:#?}"));
+    let end = log[begin..].iter().find(|line| line.line.starts_with(to));
+    let end = end.unwrap_or_else(|| panic!("nothing says `{to}` after `{from}`: {log:#?}"));
+    (end.at - log[begin].at).to_std().unwrap_or_default()
+}
+
+/// Patient users: what is counted here are answers that are lost or wrong. How late they are on a machine that is busy with
+/// other tests says nothing of a roll-out.
+pub fn users(url: &str) -> LoadBuilder {
+    Load::of(url).rate(100.0).timeout(Duration::from_secs(30))
 }
 
 /// The line that gives a stage's verdict.
@@ -93,7 +100,13 @@ pub async fn by_hand(delivery: &Delivery, app: AppId) -> Ended {
 
 #[track_caller]
 pub fn assert_ended(ended: &Ended, status: &str, code: &str) {
-    assert_eq!((ended.status(), ended.code()), (status, code), "{:?}\n{}", ended.deployment.reason, ended.text());
+    assert_eq!(
+        (ended.status(), ended.code()),
+        (status, code),
+        "{:?}\n{}",
+        ended.deployment.reason,
+        ended.text()
+    );
 }
 
 #[track_caller]

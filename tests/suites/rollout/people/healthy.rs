@@ -4,11 +4,10 @@ use deploymind_shared::db::events::event_list;
 use deploymind_shared::db::rollouts::serving_list;
 use deploymind_shared::domain::rollout::{RolloutCommand, RolloutOutcome};
 use deploymind_tests::delivery::Delivery;
-use deploymind_tests::load::Load;
 use deploymind_tests::{http, wait_for};
 
 use super::follow::{
-    Copy, address, ask, assert_deployed, assert_ended, canary, copies, rollout, running, said,
+    Copy, address, ask, assert_deployed, assert_ended, canary, copies, rollout, running, said, users,
 };
 use crate::common::{SOON, Sample};
 
@@ -37,7 +36,7 @@ async fn the_new_one_stays_where_the_old_one_is_not_well() {
     let first = running(sample.app);
     let created = sample.push("v2", &[]).await;
     said(&delivery, &created, STAGE).await;
-    let load = Load::of(&sample.url()).start().await;
+    let load = users(&sample.url()).start().await;
     sick(&first).await;
     assert!(ask(&delivery, &created, RolloutCommand::Abort).await);
     let ended = delivery.ended(&created, SOON).await;
@@ -49,7 +48,7 @@ async fn the_new_one_stays_where_the_old_one_is_not_well() {
     let serving = serving_list(&delivery.rig.fleet.db, sample.app).await.expect("read serving");
     assert_eq!(serving[0].release, ended.deployment.release.expect("a release"));
     load.finish().await.assert_nothing_lost();
-    let seen = Load::of(&sample.url()).lasts(std::time::Duration::from_secs(1)).start().await.over().await;
+    let seen = users(&sample.url()).lasts(std::time::Duration::from_secs(1)).start().await.over().await;
     assert_eq!(seen.of("v2"), seen.requests, "{seen:#?}");
     delivery.finish().await;
 }
@@ -74,7 +73,7 @@ async fn where_neither_is_well_users_stay_where_they_are() {
     println!("left: {:?}", ended.deployment.reason);
     let events = event_list(&delivery.rig.fleet.db, created.deployment, 0, 1000).await.expect("read events");
     assert!(events.iter().any(|event| event.body.to_string().contains("neither_healthy")), "{events:#?}");
-    let seen = Load::of(&sample.url()).lasts(std::time::Duration::from_secs(1)).start().await.over().await;
+    let seen = users(&sample.url()).lasts(std::time::Duration::from_secs(1)).start().await.over().await;
     seen.assert_nothing_lost();
     println!("left: {} and {} answers of both", seen.of("v1"), seen.of("v2"));
     assert!(seen.of("v1") > 0 && seen.of("v2") > 0, "{seen:#?}");
@@ -93,7 +92,7 @@ async fn where_neither_is_well_users_stay_where_they_are() {
         assert!(ask(&delivery, &created, RolloutCommand::Promote).await);
     }
     assert_deployed(&delivery.ended(&created, SOON).await);
-    let seen = Load::of(&sample.url()).lasts(std::time::Duration::from_secs(1)).start().await.over().await;
+    let seen = users(&sample.url()).lasts(std::time::Duration::from_secs(1)).start().await.over().await;
     assert_eq!(seen.of("v3"), seen.requests, "{seen:#?}");
     println!("after a good one: {:?}", copies(sample.app));
     delivery.finish().await;

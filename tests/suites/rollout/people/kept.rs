@@ -30,7 +30,10 @@ impl Foreign {
     fn now(&self) -> Vec<String> {
         let Self { name, image, .. } = self;
         vec![
-            inspected(name, "{{.Id}} {{.Image}} {{json .State}} {{json .HostConfig}} {{json .NetworkSettings}}"),
+            inspected(
+                name,
+                "{{.Id}} {{.Image}} {{json .State}} {{json .HostConfig}} {{json .NetworkSettings}}",
+            ),
             docker(&["image", "inspect", "--format", "{{.Id}} {{json .RepoTags}} {{.Size}}", image]),
             docker(&["network", "inspect", "--format", "{{.Id}} {{json .IPAM}} {{json .Containers}}", name]),
             docker(&["volume", "inspect", name]),
@@ -72,7 +75,8 @@ async fn as_many_are_kept_as_is_said_and_what_is_not_ours_is_as_it_was() {
         assert_deployed(&sample.deploy(version, &[]).await);
         slots.push(running(sample.app).name);
     }
-    let left: Vec<(String, bool)> = copies(sample.app).into_iter().map(|copy| (copy.name, copy.running)).collect();
+    let left: Vec<(String, bool)> =
+        copies(sample.app).into_iter().map(|copy| (copy.name, copy.running)).collect();
     let expected: Vec<(String, bool)> =
         slots[2..].iter().map(|slot| (slot.clone(), *slot == slots[4])).collect();
     println!("after 5 deployments with keep = 2: {left:?}");
@@ -81,7 +85,8 @@ async fn as_many_are_kept_as_is_said_and_what_is_not_ours_is_as_it_was() {
     settings.rollout.warm = Warm::Running;
     delivery.settings(sample.app, &settings).await;
     assert_deployed(&sample.deploy("v6", &[]).await);
-    let left: Vec<(String, bool)> = copies(sample.app).into_iter().map(|copy| (copy.name, copy.running)).collect();
+    let left: Vec<(String, bool)> =
+        copies(sample.app).into_iter().map(|copy| (copy.name, copy.running)).collect();
     println!("and one more, kept running: {left:?}");
     assert_eq!(left[..2], [(slots[3].clone(), false), (slots[4].clone(), true)]);
     assert!(left[2].1 && left.len() == 3, "{left:?}");

@@ -16,9 +16,9 @@ async fn what_was_left_does_not_come_back_by_a_push() {
     assert_deployed(&sample.deploy("v1", &[]).await);
     let bad = sample.deploy("v2", &[]).await;
     assert_deployed(&bad);
-    for line in &bad.log { println!("{} {}", line.at.format("%M:%S%.3f"), line.line); }
     let bad = bad.deployment.commit.expect("a commit");
-    let created = delivery.rig.fleet.rollback(sample.app, None, Some(delivery.owner)).await.expect("a way back");
+    let created =
+        delivery.rig.fleet.rollback(sample.app, None, Some(delivery.owner)).await.expect("a way back");
     let ended = delivery.ended(&created, SOON).await;
     assert_deployed(&ended);
     assert!(ended.text().contains("pushes do not deploy this app any more"), "{}", ended.text());

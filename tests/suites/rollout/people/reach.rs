@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use deploymind_tests::delivery::Delivery;
 use deploymind_tests::git::Entry;
-use deploymind_tests::load::Load;
 use deploymind_tests::{http, sample};
 
-use super::follow::{address, assert_deployed, copies, pushed};
+use super::follow::{address, assert_deployed, copies, pushed, users};
 use super::visitor::visit;
 use crate::common::{SOON, Sample, quick};
 
@@ -22,7 +21,7 @@ async fn two_copies_change_together_and_share_the_requests() {
     let _nodes = delivery.nodes().await;
     assert_deployed(&sample.deploy("v1", &[]).await);
     // WebSockets, too.
-    let load = Load::of(&sample.url()).websockets(2, Duration::from_millis(100)).start().await;
+    let load = users(&sample.url()).websockets(2, Duration::from_millis(100)).start().await;
     assert_deployed(&sample.deploy("v2", &[]).await);
     let mut hits = Vec::new();
     for copy in copies(sample.app).into_iter().filter(|copy| copy.running) {
@@ -58,11 +57,14 @@ async fn host_names_and_addresses_of_clients() {
     for host in ["other.test", "127.0.0.1", "shop.test.evil"] {
         let answer = visit(shared, "/", &[("Host", host)]).await;
         println!("{host}: {answer:?}");
-        assert!(answer.as_ref().is_err() || answer.as_ref().is_ok_and(|answer| answer.status == 404), "{answer:?}");
+        assert!(
+            answer.as_ref().is_err() || answer.as_ref().is_ok_and(|answer| answer.status == 404),
+            "{answer:?}"
+        );
     }
     visit(sample.port, "/", &[]).await.expect_err("a port of its own it has no more");
     let url = format!("http://127.0.0.1:{shared}/");
-    let load = Load::of(&url).host("shop.test").websockets(1, Duration::from_millis(100)).start().await;
+    let load = users(&url).host("shop.test").websockets(1, Duration::from_millis(100)).start().await;
     assert_deployed(&sample.deploy("v2", &[]).await);
     let seen = load.finish().await;
     seen.assert_nothing_lost();

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use deploymind_shared::domain::rollout::RolloutCommand;
 use deploymind_tests::delivery::Delivery;
-use deploymind_tests::load::Load;
 
-use super::follow::{ask, assert_deployed, canary, said};
+use super::follow::{ask, assert_deployed, canary, said, users};
 use super::visitor::{version, visit};
 use crate::common::{SOON, Sample};
 
@@ -33,11 +32,16 @@ async fn a_stage_gives_its_share_and_a_header_chooses() {
     assert_eq!(version(sample.port, &[(HEADER, "new")]).await, "v1");
     said(&delivery, &created, "stage 1 of 3").await;
 
-    let load = Load::of(&sample.url()).rate(400.0).lasts(Duration::from_secs(4));
+    let load = users(&sample.url()).rate(400.0).lasts(Duration::from_secs(4));
     let seen = load.start().await.over().await;
     seen.assert_nothing_lost();
     let share = seen.of("v2") as f64 / seen.requests as f64;
-    println!("a stage of 10 %: {} of {} answers are new, {:.2} %", seen.of("v2"), seen.requests, share * 100.0);
+    println!(
+        "a stage of 10 %: {} of {} answers are new, {:.2} %",
+        seen.of("v2"),
+        seen.requests,
+        share * 100.0
+    );
     assert!((share - 0.1).abs() < tolerance(seen.requests, 0.1), "{seen:#?}");
 
     for (asked, expected) in [("new", "v2"), ("old", "v1")] {

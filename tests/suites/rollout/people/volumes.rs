@@ -3,9 +3,8 @@
 use deploymind_shared::domain::app::AppSettings;
 use deploymind_shared::domain::slot::Volume;
 use deploymind_tests::delivery::{Delivery, Ended, docker};
-use deploymind_tests::load::Load;
 
-use super::follow::{assert_deployed, inspected, running};
+use super::follow::{assert_deployed, inspected, running, users};
 use crate::common::{Sample, quick};
 
 fn with_volume(exclusive: bool) -> AppSettings {
@@ -21,7 +20,7 @@ fn apart(first: &str, second: &str) -> bool {
     let ended = inspected(first, "{{.State.FinishedAt}}");
     let began = inspected(second, "{{.State.StartedAt}}");
     println!("the old one ended at {ended}, the new one began at {began}");
-    assert!(ended > "0002".to_owned(), "it has ended");
+    assert!(ended.as_str() > "0002", "it has ended");
     ended < began
 }
 
@@ -38,7 +37,7 @@ async fn kept_data(exclusive: bool, name: &str) {
     assert_deployed(&sample.deploy("v1", &[]).await);
     let first = running(sample.app);
     docker(&["exec", "--user", "0", &first.id, "sh", "-c", "echo precious > /data/file"]);
-    let load = Load::of(&sample.url()).start().await;
+    let load = users(&sample.url()).start().await;
     let ended = sample.deploy("v2", &[("START_MS", "500")]).await;
     assert_deployed(&ended);
     let seen = load.finish().await;

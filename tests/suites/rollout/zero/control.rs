@@ -21,7 +21,13 @@ async fn two(sample: &Sample<'_>, prefix: &str) -> Report {
     let report = load.finish().await;
     println!(
         "{prefix}: {} requests, {} slow; failed: {} ({} with status {:?}, {} reset, {} cut)",
-        report.requests, report.slow_done, report.failures, report.non_2xx, report.statuses, report.resets, report.cut
+        report.requests,
+        report.slow_done,
+        report.failures,
+        report.non_2xx,
+        report.statuses,
+        report.resets,
+        report.cut
     );
     report
 }

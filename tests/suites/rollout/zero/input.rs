@@ -9,7 +9,7 @@ use std::time::Duration;
 use deploymind_shared::db::targets::target_get;
 use deploymind_shared::domain::app::AppSettings;
 use deploymind_shared::domain::deployment::DeploymentStatus;
-use deploymind_shared::domain::slot::Volume;
+use deploymind_shared::domain::slot::{RestartPolicy, Volume};
 use deploymind_tests::delivery::{Delivery, Ended};
 use deploymind_tests::git::Entry;
 use deploymind_tests::load::Load;
@@ -31,6 +31,7 @@ struct Case {
     files: Vec<Entry>,
     settings: AppSettings,
     at: At,
+    status: &'static str,
     code: &'static str,
     says: &'static [&'static str],
 }
@@ -49,7 +50,10 @@ fn with(change: impl FnOnce(&mut AppSettings)) -> AppSettings {
 }
 
 fn dockerfile(text: &str) -> Vec<Entry> {
-    vec![Entry::file("Dockerfile", format!("FROM {}\nENV VERSION=bad\nEXPOSE 8080\n{text}\n", sample::base()))]
+    vec![Entry::file(
+        "Dockerfile",
+        format!("FROM {}\nENV VERSION=bad\nEXPOSE 8080\n{text}\n", sample::base()),
+    )]
 }
 
 impl Case {
@@ -62,14 +66,14 @@ impl Case {
         says: &'static [&'static str],
     ) -> Self {
         let files = sample::files(&[&[("VERSION", "bad")], env].concat());
-        Self { name, files, settings, at: At::Rollout, code, says }
+        Self { name, files, settings, at: At::Rollout, status: "FAILED", code, says }
     }
 
     fn judge(&self, ended: &Ended) {
         let reason = ended.deployment.reason.as_deref().unwrap_or_default();
         println!("{}: {}: {reason}", self.name, ended.code());
         let found = (ended.status(), ended.code());
-        assert_eq!(found, ("FAILED", self.code), "{}: {reason}\n{}", self.name, ended.text());
+        assert_eq!(found, (self.status, self.code), "{}: {reason}\n{}", self.name, ended.text());
         for word in self.says {
             assert!(reason.contains(word), "{}: no {word:?} in: {reason}", self.name);
         }
@@ -82,7 +86,7 @@ impl Case {
 
 /// Versions that do not become healthy.
 fn versions() -> Vec<Case> {
-    let rollout = |name, files, code, says| Case { name, files, settings: short(), at: At::Rollout, code, says };
+    let rollout = |name, files, code, says| Case { files, ..Case::env(name, &[], short(), code, says) };
     vec![
         Case::env(
             "a health check that redirects",
@@ -124,6 +128,8 @@ fn versions() -> Vec<Case> {
             with(|settings| {
                 settings.run.resources.memory_mb = Some(64);
                 settings.run.health.settle_s = 3;
+                // Started again, it would be well for a moment, and what is found is which of the two was seen first.
+                settings.run.restart = RestartPolicy::Never;
                 settings.run.health.start_period_s = 10;
             }),
             "DM-4802",
@@ -132,8 +138,15 @@ fn versions() -> Vec<Case> {
         rollout(
             "a start command that is not there",
             dockerfile("CMD [\"/nowhere/program\"]"),
+            // It is the slot's own first process that does not find it.
+            "DM-4801",
+            &["exit code 127", "a command was not found", "its last lines say why"],
+        ),
+        rollout(
+            "a user that is not there",
+            dockerfile("USER somebody\nCMD [\"sample-app\"]"),
             "DM-4814",
-            &["/nowhere/program", "start"],
+            &["somebody", "correct USER in the Dockerfile"],
         ),
         rollout(
             "an image for another processor",
@@ -151,7 +164,8 @@ fn versions() -> Vec<Case> {
                 &[],
                 with(|settings| {
                     let path = "/data".to_owned();
-                    let volume = Volume { source: "/srv".to_owned(), path, read_only: false, exclusive: false };
+                    let volume =
+                        Volume { source: "/srv".to_owned(), path, read_only: false, exclusive: false };
                     settings.run.volumes.push(volume);
                 }),
                 "DM-4816",
@@ -180,14 +194,21 @@ async fn ports(delivery: &Delivery, sample: &Sample<'_>) {
     let other = Sample::new(delivery, "other", quick()).await;
     other.deploy_well("other", &[]).await;
     let says: &[&str] = &["port"];
-    let case = of_port("the port of another app", At::Rollout, "DM-4820", says);
+    // The edge refuses what the roll-out has begun to do, so it is told as a way back, although nobody was moved.
+    let back = "ROLLED_BACK";
+    let case = Case { status: back, ..of_port("the port of another app", At::Rollout, "DM-4820", says) };
     refused(sample, &case, other.port).await;
     // One that has no route yet is refused before it is built.
     let late = Sample::new(delivery, "late", quick()).await;
     let mut settings = quick();
     settings.run.routes.port = Some(other.port);
     delivery.settings(late.app, &settings).await;
-    let case = of_port("the same of an app that is new", At::BeforeBuild, "DM-4820", &["port", "give one of the two another port"]);
+    let case = of_port(
+        "the same of an app that is new",
+        At::BeforeBuild,
+        "DM-4820",
+        &["port", "give one of the two another port"],
+    );
     case.judge(&late.deploy("late", &[]).await);
     other.assert_answers("other").await;
 
@@ -200,6 +221,7 @@ async fn ports(delivery: &Delivery, sample: &Sample<'_>) {
     // Taken once the deployment has looked, while it is built.
     let case = Case {
         files: dockerfile(&format!("RUN sleep 2\nCMD [\"{PROGRAM}\"]")),
+        status: back,
         ..of_port("a port that a program takes meanwhile", At::Rollout, "DM-4901", &["port"])
     };
     let port = free_port();
@@ -223,36 +245,60 @@ async fn ports(delivery: &Delivery, sample: &Sample<'_>) {
 
 /// A container of somebody else's has the name that the next slot needs.
 async fn name(delivery: &Delivery, sample: &Sample<'_>) {
-    let target = target_get(&delivery.rig.fleet.db, &delivery.targets[0]).await.expect("read").expect("the target");
+    let target =
+        target_get(&delivery.rig.fleet.db, &delivery.targets[0]).await.expect("read").expect("the target");
     let next = target.epoch.0 + 1;
     let name = format!("{}-shop-{next}", delivery.rig.name);
     let container = foreign::Container::create(&name);
     let before = container.state();
-    let case = Case::env("a name that is taken", &[("NAME", "taken")], short(), "DM-4904", &["not DeployMind's", "rename or remove"]);
+    let case = Case::env(
+        "a name that is taken",
+        &[("NAME", "taken")],
+        short(),
+        "DM-4904",
+        &["not DeployMind's", "rename or remove"],
+    );
     refused(sample, &case, sample.port).await;
     assert_eq!(container.state(), before, "somebody else's container was touched");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_input_is_refused_and_users_stay_where_they_are() {
-    let delivery = Delivery::on_docker().await;
-    let sample = Sample::new(&delivery, "shop", quick()).await;
-    let (_worker, _scheduler) = delivery.nodes().await;
+/// Users of a version that stays what they reach, whatever is deployed meanwhile.
+async fn of_v1(delivery: &Delivery) -> (Sample<'_>, Load) {
+    let sample = Sample::new(delivery, "shop", quick()).await;
     sample.deploy_well("v1", &[]).await;
     let load = Load::of(&sample.url()).rate(50.0).timeout(Duration::from_secs(10)).start().await;
+    (sample, load)
+}
+
+async fn assert_only_v1(load: Load) {
+    let report = load.finish().await;
+    report.assert_nothing_lost();
+    assert_eq!(report.of("v1"), report.requests, "users met something else: {report:#?}");
+    println!("{} requests meanwhile, all of them answered by v1", report.requests);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_versions_and_settings_are_refused_and_users_stay_where_they_are() {
+    let delivery = Delivery::on_docker().await;
+    let (_worker, _scheduler) = delivery.nodes().await;
+    let (sample, load) = of_v1(&delivery).await;
     for case in versions() {
         refused(&sample, &case, sample.port).await;
     }
-    name(&delivery, &sample).await;
-    ports(&delivery, &sample).await;
-    let report = load.finish().await;
-    report.assert_nothing_lost();
-    assert_eq!(report.of("v1"), report.requests, "users met nothing else: {report:#?}");
-    println!("{} requests meanwhile, all of them answered by v1", report.requests);
-
+    assert_only_v1(load).await;
     // What counts is the status: a page of garbage that comes with 200 is healthy.
     sample.set(short()).await;
-    let garbage = sample.deploy_well("garbage", &[("HEALTH", "garbage")]).await;
-    println!("garbage with status 200: {}", garbage.status());
+    sample.deploy_well("garbage", &[("HEALTH", "garbage")]).await;
+    delivery.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_ports_that_others_have_are_left_to_them() {
+    let delivery = Delivery::on_docker().await;
+    let (_worker, _scheduler) = delivery.nodes().await;
+    let (sample, load) = of_v1(&delivery).await;
+    name(&delivery, &sample).await;
+    ports(&delivery, &sample).await;
+    assert_only_v1(load).await;
     delivery.finish().await;
 }

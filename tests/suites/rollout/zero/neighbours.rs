@@ -23,7 +23,10 @@ async fn neither_of_two_apps_loses_anything_while_the_other_deploys() {
         let rested = at_rest.finish().await;
         rested.assert_nothing_lost();
         assert_eq!(rested.versions.len(), 1, "one version served all the time: {rested:#?}");
-        assert_eq!(rested.ws_reopened, 0, "the other app's deployment leaves its WebSocket alone: {rested:#?}");
+        assert_eq!(
+            rested.ws_reopened, 0,
+            "the other app's deployment leaves its WebSocket alone: {rested:#?}"
+        );
         told.push((moved.requests, rested.requests));
     }
     println!("requests of the app that deployed and of its neighbour, none lost: {told:?}");

@@ -6,7 +6,9 @@ use deploymind_shared::domain::rollout::StrategyKind;
 use deploymind_tests::delivery::{Delivery, docker};
 use deploymind_tests::http;
 use deploymind_tests::load::{Load, Report};
-use deploymind_tests::rolling::{BROKEN, Row, SLOW, SOON, Sample, Took, by, users};
+use deploymind_tests::rolling::{BROKEN, Row, SLOW, Took, by, users};
+
+use crate::common::{SOON, Sample};
 
 fn told(what: &str, took: &Took, report: &Report) {
     let longest = took.well.iter().chain(&took.broken).max();

@@ -101,11 +101,12 @@ fn judge(case: &Case<'_>, slot: &Slot<'_>) -> Verdict {
     if slot.copies.iter().any(|copy| case.young(copy.created)) {
         return Verdict::Stays(WhyKept::Young);
     }
-    if let Some(verdict) = case.gone(app) {
-        return verdict;
-    }
+    // Users may be on it, and an old copy of the record knows nothing of apps that were made since.
     if slot.running {
         return Verdict::Stays(WhyKept::Runs);
+    }
+    if let Some(verdict) = case.gone(app) {
+        return verdict;
     }
     match fate {
         None => Verdict::Goes(Why::ReleaseGone),

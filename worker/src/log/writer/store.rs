@@ -29,12 +29,13 @@ pub(super) async fn store(
     hurry: &CancellationToken,
     patience: Duration,
 ) -> Result<()> {
-    let out_of_patience = async {
-        hurry.cancelled().await;
-        sleep(patience).await;
-    };
-    tokio::pin!(out_of_patience);
     while let Some(batch) = batches.recv().await {
+        // Of each batch by itself: what a job says long after it was told to stop is written as well.
+        let out_of_patience = async {
+            hurry.cancelled().await;
+            sleep(patience).await;
+        };
+        tokio::pin!(out_of_patience);
         if let Err(error) = append(fleet, place, &batch.lines, out_of_patience.as_mut()).await {
             for wish in batch.wishes {
                 let _unasked = wish.send(Err(error.again()));

@@ -11,14 +11,14 @@ use crate::rollout::{Ending, Why};
 pub(in crate::pipeline) struct Verdict {
     pub(super) status: DeploymentStatus,
     pub(super) why: Option<(Code, String)>,
-    /// Nobody asked for it: it went back by itself, after users had been affected.
+    /// It went back by itself because of what it did, after users had been affected.
     pub(super) automatic: bool,
 }
 
 impl Verdict {
     pub(super) fn of(ending: &Ending) -> Self {
         let why = ending.why.as_ref().map(sentence);
-        let asked = matches!(ending.why, Some(Why::Aborted | Why::Cancelled));
+        let asked = matches!(ending.why, Some(Why::Aborted | Why::Cancelled | Why::PauseTooLong));
         let (status, why) = match ending.outcome {
             RolloutOutcome::Done => (DeploymentStatus::Deployed, None),
             RolloutOutcome::Withdrawn if asked => (DeploymentStatus::Cancelled, why),
@@ -41,7 +41,9 @@ impl Verdict {
                 ),
             ),
         };
-        Self { status, why, automatic: ending.outcome == RolloutOutcome::Reverted && !asked }
+        // What a target refused says nothing of the commit.
+        let refused = matches!(ending.why, Some(Why::Refused { .. }));
+        Self { status, why, automatic: ending.outcome == RolloutOutcome::Reverted && !asked && !refused }
     }
 }
 

@@ -144,14 +144,11 @@ impl Run {
     ) -> Result<Vec<Place>, Stop> {
         let app = self.app();
         let prefix = self.tools.targets.slot_prefix();
-        // Either everything can be gone back to, or nothing is.
-        let all_serve = targets.iter().all(|target| serving.iter().any(|one| one.target == *target));
         let mut places = Vec::new();
         for (i, (target, runtime)) in targets.iter().zip(runtimes).enumerate() {
             let epoch = self.context.epoch(target).ok_or_else(gone)?;
             let old = match state {
                 Some(state) => state.places[i].old.clone().map(|old| (old.slot, old.release)),
-                None if !all_serve => None,
                 None => serving
                     .iter()
                     .find(|one| one.target == *target)
@@ -211,7 +208,11 @@ impl Run {
 
     async fn done(&self, state: &Saved, course: Course, new: &Runnable) -> Result<Done, Stop> {
         let ending = state.machine.ended().ok_or_else(gone)?;
-        let verdict = Verdict::of(ending);
+        let mut verdict = Verdict::of(ending);
+        if let Some((_, sentence)) = &mut verdict.why {
+            // What an engine says of a failure may repeat what it was given.
+            *sentence = self.redactor.redact_text(sentence).into_owned();
+        }
         let mut end = self.end(state, ending, &verdict, new).await?;
         if course == Course::Rollback && ending.outcome == RolloutOutcome::Done {
             end.pin =
@@ -311,13 +312,14 @@ async fn drive(driver: Driver, context: &JobContext) -> Result<Ending, Stop> {
 }
 
 fn port_known(new: &Runnable) -> Result<(), Stop> {
-    if new.spec.port.is_none() && !new.spec.run.routes.is_empty() {
-        return Err(Stop::terminal(
-            Code::PortUnknown,
-            "users are to reach the app, and nothing says where it listens: set its port, or EXPOSE one in the Dockerfile",
-        ));
-    }
-    Ok(())
+    if new.spec.port.is_none() && !new.spec.run.routes.is_empty() { Err(port_unknown()) } else { Ok(()) }
+}
+
+pub(super) fn port_unknown() -> Stop {
+    Stop::terminal(
+        Code::PortUnknown,
+        "users are to reach the app, and nothing says where it listens: set its port, or EXPOSE one in the Dockerfile",
+    )
 }
 
 fn saved(state: &serde_json::Value) -> Result<Saved, Stop> {

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deploymind_shared::db::apps::app_plan;
-use deploymind_shared::db::rollouts::{rollout_finish, rollout_get};
+use deploymind_shared::db::rollouts::{
+    Rollout, RolloutEnd, Serving, rollout_finish, rollout_get, serving_list,
+};
 use deploymind_shared::domain::job::Settle;
+use deploymind_shared::domain::rollout::RolloutOutcome;
 use deploymind_shared::ids::{DeploymentId, TargetName};
 use deploymind_shared::retry::Stop;
 
@@ -40,6 +43,9 @@ impl Handler for SettleHandler {
         let _there_already = state.machine.ask(Ask::Cancel);
         let targets: Vec<TargetName> = state.places.iter().map(|place| place.target.clone()).collect();
         context.lock(&targets).await?;
+        if left_behind(&serving_list(db, plan.app.id).await?, &row, &state) {
+            return self.take_away(&context, deployment, &row, &state).await;
+        }
         let ring = &self.0.tools.keyring;
         let new = Runnable::load(db, ring, &plan.app, row.release).await?;
         let app = AppRef { id: plan.app.id, name: plan.app.name.clone() };
@@ -79,6 +85,55 @@ impl Handler for SettleHandler {
         let end = rollout_end(&context, &outcome, &Verdict::of(ending))?;
         rollout_finish(db, context.id(), context.attempt(), deployment, &end).await?;
         tracing::info!(deployment.id = %deployment, outcome = %ending.outcome, "roll-out brought to an end");
+        Ok(Done::default())
+    }
+}
+
+/// Whether users were sent to something else since the roll-out began: then there is no way back to what served before it.
+fn left_behind(serving: &[Serving], row: &Rollout, state: &Saved) -> bool {
+    let mut now = serving.iter().filter(|one| state.places.iter().any(|slots| slots.target == one.target));
+    now.any(|one| one.since > row.started_at)
+}
+
+impl SettleHandler {
+    /// A later deployment has users, and keeps them: what is left of this one goes, and that is its end.
+    async fn take_away(
+        &self,
+        context: &JobContext,
+        deployment: DeploymentId,
+        row: &Rollout,
+        state: &Saved,
+    ) -> Result<Done, Stop> {
+        let db = context.db();
+        let serving = serving_list(db, row.app).await?;
+        for slots in &state.places {
+            // The later one may have gone back to this very slot.
+            if serving.iter().any(|one| one.slot == slots.new.0) {
+                continue;
+            }
+            let fence = Fence {
+                target: slots.target.clone(),
+                epoch: context.epoch(&slots.target).ok_or(Stop::ClaimLost)?,
+            };
+            self.0.tools.targets.runtime(db, None, &slots.target).await?.retire(&fence, &slots.new).await?;
+        }
+        let outcome = match state.machine.reached() {
+            0 => RolloutOutcome::Withdrawn,
+            _ => RolloutOutcome::Reverted,
+        };
+        let end = RolloutEnd {
+            outcome,
+            reason: Some("a later deployment has taken over from what this one left half way".to_owned()),
+            state: serde_json::json!(state),
+            serving: Vec::new(),
+            unserved: Vec::new(),
+            automatic: false,
+            succeeded: false,
+            pin: None,
+            bad_commit: None,
+        };
+        rollout_finish(db, context.id(), context.attempt(), deployment, &end).await?;
+        tracing::info!(deployment.id = %deployment, outcome = %outcome, "a later deployment had taken over");
         Ok(Done::default())
     }
 }

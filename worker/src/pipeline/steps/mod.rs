@@ -11,5 +11,5 @@ pub(super) use build::Build;
 pub(super) use checkout::Checkout;
 pub(super) use detect::{Detect, Detected};
 pub(super) use push::Push;
-pub(super) use release::Release;
+pub(super) use release::{Release, release_port};
 pub(super) use scan::{ScanImage, ScanSource};

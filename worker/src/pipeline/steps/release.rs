@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deploymind_shared::db::releases::{NewRelease, release_create};
+use deploymind_shared::domain::app::AppSettings;
 use deploymind_shared::domain::release::{ImageSpec, ReleaseSpec};
 use deploymind_shared::ids::ReleaseId;
 use deploymind_shared::retry::Stop;
@@ -43,13 +44,7 @@ impl Step for Release<'_> {
     }
 
     async fn run(&self, run: &Run, _: &CancellationToken) -> Result<Self::Output, Stop> {
-        let detection = &self.detected.detection;
         let settings = &run.plan.settings;
-        // A file of ours says where it listens, whatever was wished for: a web server of static files has one port.
-        let generated = match self.detected.dockerignore {
-            Some(_) => exposed_ports(&self.detected.dockerfile).first().copied(),
-            None => None,
-        };
         let spec = ReleaseSpec {
             commit: self.commit.to_owned(),
             image: ImageSpec {
@@ -57,7 +52,7 @@ impl Step for Release<'_> {
                 reference: self.pushed.map_or_else(|| run.tag(), |pushed| pushed.reference.clone()),
                 digest: self.pushed.map(|pushed| pushed.digest.clone()),
             },
-            port: generated.or(settings.port).or(detection.port),
+            port: release_port(settings, self.detected),
             start: settings.start.clone(),
             run: settings.run.clone(),
         };
@@ -70,4 +65,14 @@ impl Step for Release<'_> {
         let release = release_create(run.context.db(), run.context.id(), run.context.attempt(), &new).await?;
         Ok(Released { release })
     }
+}
+
+/// Where the program will listen, as far as anything says it.
+pub(in crate::pipeline) fn release_port(settings: &AppSettings, detected: &Detected) -> Option<u16> {
+    // A file of ours says where it listens, whatever was wished for: a web server of static files has one port.
+    let generated = match detected.dockerignore {
+        Some(_) => exposed_ports(&detected.dockerfile).first().copied(),
+        None => None,
+    };
+    generated.or(settings.port).or(detected.detection.port)
 }

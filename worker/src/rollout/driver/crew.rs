@@ -46,8 +46,8 @@ impl Crew {
     }
 
     /// A new action is taken in hand.
-    pub(super) fn begin(&mut self, action: &Action) {
-        self.window.open(action);
+    pub(super) fn begin(&mut self, action: &Action, machine: &Machine) {
+        self.window.open(action, machine.task().settings.canary.min_requests.into());
     }
 
     /// Does an action, or for those that go on until the machine has seen enough one tick of it.

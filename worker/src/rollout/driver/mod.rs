@@ -192,7 +192,7 @@ impl Driver {
             }
             if begun.as_ref() != Some(&action) {
                 self.announce(&action).await?;
-                self.crew.begin(&action);
+                self.crew.begin(&action, &self.saved.machine);
                 begun = Some(action.clone());
             }
             let Some(seen) = self.step(&action, orders).await? else { continue };

@@ -30,9 +30,22 @@ impl Window {
         Self { begun: Instant::now(), next: None, counts, out_of_reach: None }
     }
 
-    pub(super) fn open(&mut self, action: &Action) {
+    /// `enough`: the requests that a stage needs.
+    pub(super) fn open(&mut self, action: &Action, enough: u64) {
         if matches!(action, Action::Observe { .. } | Action::Watch | Action::Hold { .. }) {
             (self.begun, self.next, self.out_of_reach) = (Instant::now(), None, None);
+        }
+        if matches!(action, Action::Observe { .. }) {
+            self.recount(enough);
+        }
+    }
+
+    /// A stage that goes on after a hold is judged by what is answered from then on: what both sides suffered may be over.
+    /// Where too few requests came, they count still.
+    fn recount(&mut self, enough: u64) {
+        let counted: u64 = self.counts.iter().map(|(_, sides)| sides.new.requests).sum();
+        if counted >= enough {
+            self.counts.iter_mut().for_each(|(_, sides)| *sides = Sides::default());
         }
     }
 

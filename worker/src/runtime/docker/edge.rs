@@ -96,11 +96,12 @@ impl EdgeShell {
         if let Some(id) = known.as_ref() {
             return Ok(id.clone());
         }
-        let end = tokio::time::Instant::now() + COMES_UP;
+        let mut end = tokio::time::Instant::now() + COMES_UP;
         // Made by us, or by another worker at the same moment; looked at again each time.
         while tokio::time::Instant::now() < end {
             let Some(found) = self.look().await? else {
                 self.create().await?;
+                end = tokio::time::Instant::now() + COMES_UP;
                 continue;
             };
             if !self.is_ours(&found) {
@@ -109,6 +110,9 @@ impl EdgeShell {
             let Some(id) = found.id else { continue };
             let made = found.config.and_then(|config| config.labels).unwrap_or_default();
             if made.get(labels::SPEC) != Some(&self.hash) {
+                // Users are without an edge from here until the new one runs: what takes long comes first.
+                self.have_image().await?;
+                end = tokio::time::Instant::now() + COMES_UP;
                 self.remove(&id).await?;
                 continue;
             }
@@ -151,7 +155,7 @@ impl EdgeShell {
         }
     }
 
-    pub(super) async fn create(&self) -> Result<(), Stop> {
+    async fn have_image(&self) -> Result<(), Stop> {
         let config = &self.config;
         if image::inspect(&self.host, &config.edge_image).await?.is_none() {
             let pull = image::pull(&self.host, &config.edge_image, None);
@@ -159,6 +163,11 @@ impl EdgeShell {
                 .await
                 .map_err(|late| gone(self.host.name(), "pull the edge's image", late))??;
         }
+        Ok(())
+    }
+
+    pub(super) async fn create(&self) -> Result<(), Stop> {
+        self.have_image().await?;
         let volume = self.names.edge_volume();
         let request = VolumeCreateRequest {
             name: Some(volume.clone()),
@@ -244,6 +253,7 @@ impl EdgeShell {
                 Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
                 // It ended again; the engine starts it anew.
                 Err(Fault::Refused { message, status: 409, .. }) => message,
+                Err(Fault::Refused { message, .. }) if says_ended(&message) => message,
                 Err(fault) => return Err(fault),
             };
             if tokio::time::Instant::now() > end {
@@ -310,14 +320,36 @@ impl Shell for Arc<EdgeShell> {
         let id = self.ensure().await?;
         match self.exec(&id, args, stdin, deadline).await {
             // It went away, or was stopped, since it was looked at.
-            Err(fault) if matches!(fault.status(), Some(404 | 409)) => {
+            Err(fault) if has_ended(&fault) => {
                 self.forget().await;
                 let id = self.ensure().await?;
-                Ok(self.exec(&id, args, stdin, deadline).await?)
+                match self.exec(&id, args, stdin, deadline).await {
+                    Err(Fault::Refused { message, .. }) if says_ended(&message) => {
+                        self.forget().await;
+                        let again =
+                            unavailable("its container ended again and again; `docker logs` of it says why");
+                        Err(again.because(shorten(&message)).into())
+                    }
+                    ended => Ok(ended?),
+                }
             }
             ended => Ok(ended?),
         }
     }
+}
+
+/// Whether a program was not run, or not to its end, because the container is not there or has ended.
+fn has_ended(fault: &Fault) -> bool {
+    match fault {
+        Fault::Refused { status: 404 | 409, .. } => true,
+        Fault::Refused { message, .. } => says_ended(message),
+        Fault::Stop(_) => false,
+    }
+}
+
+/// The engine has no status of its own for a program whose container ended under it.
+fn says_ended(message: &str) -> bool {
+    message.contains("is not running")
 }
 
 async fn write(mut input: std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>, stdin: &[u8]) {

@@ -246,6 +246,8 @@ fn registry_of(reference: &str) -> &str {
 }
 
 pub(super) fn shorten(text: &str) -> String {
+    // Some control characters cannot be stored, and none can be shown.
+    let text = text.replace(char::is_control, " ");
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(400) {
         Some((at, _)) => format!("{}...", &text[..at]),

@@ -66,6 +66,13 @@ pub(super) fn of_copy(
     labels
 }
 
+/// Whether a container of this name is the copy of a slot that its labels say.
+pub(super) fn is_copy(labels: &Labels, name: &str) -> bool {
+    let slot = labels.get(SLOT).map(|slot| SlotName(slot.clone()));
+    let index = labels.get(COPY).and_then(|index| index.parse().ok());
+    slot.zip(index).is_some_and(|(slot, index)| slot.copy(index) == name)
+}
+
 /// As the engine's lists take it.
 pub(super) fn filter(labels: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
     let all = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -160,7 +160,11 @@ pub(super) async fn taken(host: &Host, names: &Names, network: &Network) -> Resu
     let ours = host.call("list containers", link.docker.list_containers(Some(options))).await?;
     let mut taken: HashSet<Ipv4Addr> = ours
         .iter()
-        .filter_map(|container| container.labels.as_ref()?.get(labels::ADDRESS)?.parse().ok())
+        .filter_map(|container| {
+            let labels = container.labels.as_ref()?;
+            let named = |name: &String| labels::is_copy(labels, name.trim_start_matches('/'));
+            container.names.iter().flatten().any(named).then(|| labels.get(labels::ADDRESS)?.parse().ok())?
+        })
         .collect();
     let attached = host
         .call("inspect network", link.docker.inspect_network(&network.id, None::<InspectNetworkOptions>))

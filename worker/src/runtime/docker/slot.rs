@@ -78,6 +78,12 @@ impl Found {
         self.labels.get(name)?.parse().ok()
     }
 
+    /// Labels alone prove nothing: an image, and the container of a build's step, has what its Dockerfile says. A name is
+    /// given by whoever may use the engine.
+    fn is_named_as_labelled(&self) -> bool {
+        labels::is_copy(&self.labels, &self.name)
+    }
+
     pub(super) fn address(&self, port: Option<u16>) -> Option<SocketAddr> {
         let address: Ipv4Addr = self.label(labels::ADDRESS)?;
         Some(SocketAddr::new(address.into(), self.label(labels::PORT).or(port)?))
@@ -102,6 +108,7 @@ async fn listed(host: &Host, filters: HashMap<String, Vec<String>>) -> Result<Ve
     let ids: Vec<String> = all.into_iter().filter_map(|container| container.id).collect();
     let mut found: Vec<Found> =
         try_join_all(ids.iter().map(|id| inspect(host, id))).await?.into_iter().flatten().collect();
+    found.retain(Found::is_named_as_labelled);
     found.sort_by_key(|copy| copy.label::<u16>(labels::COPY));
     Ok(found)
 }

@@ -145,8 +145,8 @@ fn answer(kind: &str, end: u16, status: u16) -> Answer {
     match (kind, end) {
         (_, 7) => Answer::Refused,
         ("tcp", 0) => Answer::Accepted,
-        // The status came in time; how long the rest takes is not asked.
-        (_, 0 | 28) if status >= 100 => Answer::Status(status),
+        // The status came in time; how long the rest takes is not asked, nor how much it is (23: there was no room for it).
+        (_, 0 | 23 | 28) if status >= 100 => Answer::Status(status),
         (_, 28) => Answer::TimedOut,
         (_, 52) => Answer::NotHttp("it closed the connection without an answer".to_owned()),
         (_, 18) => Answer::NotHttp("its answer broke off".to_owned()),
