@@ -91,6 +91,8 @@ fn no_fail_point_is_forgotten() {
     for package in ["shared", "worker", "scheduler", "gateway"] {
         collect(&root.join(package).join("src"), &mut found);
     }
+    // Those need a host to roll out to, and have a suite of their own.
+    found.retain(|point| !point.starts_with("rollout."));
     let tested: BTreeSet<String> = POINTS
         .iter()
         .chain(super::scheduler::POINTS)

@@ -48,7 +48,7 @@ async fn put_in_quarantine_after_four_deaths() {
     let load = users(&sample).await;
     let created = left_half_way(&sample, "v1").await;
     for _ in 0..3 {
-        let mut next = worker(delivery).kill_at("rollout.saved", 0).ready().await;
+        let mut next = worker(&delivery).kill_at("rollout.saved", 0).ready().await;
         assert!(died(&delivery, &mut next, &created).await, "it did not die");
     }
     let ended = delivery.ended(&created, SOON).await;
@@ -67,7 +67,7 @@ async fn failed_by_a_panic() {
     base(&sample).await;
     let load = users(&sample).await;
     let created = left_half_way(&sample, "v1").await;
-    let panics = worker(delivery).set("FAULT_REFUSE_AT", "rollout.saving").ready().await;
+    let panics = worker(&delivery).set("FAULT_REFUSE_AT", "rollout.saving").ready().await;
     let attempt = || async {
         let sql = "SELECT attempt FROM jobs WHERE id = $1";
         let query = sqlx::query_scalar::<_, i32>(sql).bind(created.job.as_uuid());
