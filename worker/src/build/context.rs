@@ -12,7 +12,6 @@ use deploymind_shared::error::{Code, Error};
 
 use super::ignore::Ignore;
 use super::request::{Dockerfile, UsedBuilder};
-use crate::dockerfile::mark_stages;
 
 /// A Dockerfile or an ignore file longer than this was not written by anybody.
 const TEXT_BYTES: u64 = 512 * 1024;
@@ -150,16 +149,6 @@ pub(super) fn survey(
         )],
     };
     Ok(Context { root, items, bytes, dockerfile: name, dockerfile_text, warnings })
-}
-
-impl Context {
-    /// Sends the Dockerfile with these labels in every stage. What is said of its lines stays about the file as it is.
-    pub(super) fn mark(&mut self, labels: &[(String, String)]) {
-        let marked = mark_stages(&self.dockerfile_text, labels).into_bytes();
-        for item in self.items.iter_mut().filter(|item| item.path == self.dockerfile.as_bytes()) {
-            item.kind = Kind::Text(marked.clone());
-        }
-    }
 }
 
 struct Walk<'a> {

@@ -57,12 +57,11 @@ pub async fn image_remove(engine: &Engine, id: &str) -> Result<bool, Stop> {
         tracing::warn!(image.id = id, "not removed: the image is not of a deployment");
         return Ok(false);
     }
-    // By its last name an image goes that another was built on, and by id one is refused that has two names: so all names but
-    // one, then the id. The engine would go on to nameless images below it, whoever made them.
-    let names = image.repo_tags.unwrap_or_default();
-    for name in names.iter().skip(1).map(String::as_str).chain([id]) {
-        let options = RemoveImageOptions { force: false, noprune: true, platforms: None };
-        match engine.docker.remove_image(name, Some(options), None).await {
+    // Name by name: removing by id refuses an image that has two, and by force takes it from under a stopped container.
+    let mut names = image.repo_tags.unwrap_or_default();
+    names.push(id.to_owned());
+    for name in names {
+        match engine.docker.remove_image(&name, None::<RemoveImageOptions>, None).await {
             Ok(_) | Err(Call::DockerResponseServerError { status_code: 404, .. }) => {}
             Err(Call::DockerResponseServerError { status_code: 409, message }) => {
                 tracing::debug!(image.id = id, reason = message, "image is in use");

@@ -86,8 +86,6 @@ pub struct Request<'a> {
     /// `name:tag` of the result.
     pub tag: String,
     pub labels: Vec<(String, String)>,
-    /// On every step that the classic builder keeps; the same for all builds of an app, or its cache would be of no use.
-    pub marks: Vec<(String, String)>,
     pub variables: Vec<Variable>,
     pub limits: Limits,
     pub builder: Builder,

@@ -288,10 +288,6 @@ async fn prepare(
     let mut context = survey.await.map_err(|panicked| {
         Error::new(Code::JobPanicked, "the look at the tree panicked").because(panicked)
     })??;
-    // BuildKit keeps its cache apart from images.
-    if builder == UsedBuilder::Classic {
-        context.mark(&request.marks);
-    }
     room::check(engine, context.bytes, request.limits.min_free_disk).await?;
     for warning in std::mem::take(&mut context.warnings) {
         output.warn(warning).await;

@@ -81,7 +81,6 @@ impl Bench {
             dockerfile: Dockerfile::InTree("Dockerfile"),
             tag: format!("{}:1", self.name),
             labels: self.labels(),
-            marks: vec![(LABEL_APP.into(), "test".into())],
             variables: Vec::new(),
             limits: Limits {
                 memory_bytes: 256 << 20,

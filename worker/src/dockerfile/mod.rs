@@ -8,7 +8,6 @@ mod commands;
 mod generate;
 mod ignore;
 mod lint;
-mod mark;
 mod parse;
 mod plan;
 mod stages;
@@ -16,7 +15,6 @@ mod words;
 
 pub use generate::{GenerateOptions, Generated, generate};
 pub use lint::{Finding, Severity, lint};
-pub use mark::mark_stages;
 pub use stages::{base_images, exposed_ports, local_images};
 
 #[cfg(test)]

@@ -12,8 +12,6 @@ const MAX_BYTES: usize = 512 * 1024;
 pub(super) struct Instruction {
     /// Of its first line, from 1.
     pub(super) line: u32,
-    /// Of its last line, here-documents included.
-    pub(super) last: u32,
     /// Upper case.
     pub(super) keyword: String,
     /// `--from=build` and the like.
@@ -80,7 +78,6 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Error> {
                 found.heredocs.push(body);
             }
         }
-        found.last = number(at - 1);
         instructions.push(found);
     }
     match instructions.iter().find(|it| it.keyword != "ARG") {
@@ -159,7 +156,7 @@ fn instruction(line: u32, keyword: &str, mut rest: &str) -> Instruction {
             rest = after;
         }
     }
-    Instruction { line, last: line, keyword, flags, args: rest.to_owned(), heredocs: Vec::new() }
+    Instruction { line, keyword, flags, args: rest.to_owned(), heredocs: Vec::new() }
 }
 
 struct Heredoc {

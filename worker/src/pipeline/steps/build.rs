@@ -55,7 +55,6 @@ impl Step for Build<'_> {
             },
             tag: run.tag(),
             labels: labels(run, self.commit),
-            marks: owner(run).into(),
             variables: run.secrets.build.clone(),
             limits: limits(run),
             builder: run.tools.builder(),
@@ -83,19 +82,16 @@ impl Step for Build<'_> {
     }
 }
 
-/// The same for all builds of an app.
-fn owner(run: &Run) -> [(String, String); 2] {
-    [
-        (LABEL_FLEET.to_owned(), run.tools.fleet_name.clone()),
-        (LABEL_APP.to_owned(), run.plan.app.id.to_string()),
-    ]
-}
-
 fn labels(run: &Run, commit: &str) -> Vec<(String, String)> {
-    let mut labels = owner(run).to_vec();
-    labels.push((LABEL_DEPLOYMENT.to_owned(), run.deployment.to_string()));
-    labels.push((LABEL_COMMIT.to_owned(), commit.to_owned()));
-    labels
+    [
+        (LABEL_FLEET, run.tools.fleet_name.clone()),
+        (LABEL_APP, run.plan.app.id.to_string()),
+        (LABEL_DEPLOYMENT, run.deployment.to_string()),
+        (LABEL_COMMIT, commit.to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
 }
 
 /// What the app asks for, and never more than the worker allows.
