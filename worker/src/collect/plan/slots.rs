@@ -101,12 +101,11 @@ fn judge(case: &Case<'_>, slot: &Slot<'_>) -> Verdict {
     if slot.copies.iter().any(|copy| case.young(copy.created)) {
         return Verdict::Stays(WhyKept::Young);
     }
-    // Users may be on it, and an old copy of the record knows nothing of apps that were made since.
-    if slot.running {
-        return Verdict::Stays(WhyKept::Runs);
-    }
     if let Some(verdict) = case.gone(app) {
         return verdict;
+    }
+    if slot.running {
+        return Verdict::Stays(WhyKept::Runs);
     }
     match fate {
         None => Verdict::Goes(Why::ReleaseGone),
